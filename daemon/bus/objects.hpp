@@ -1,0 +1,122 @@
+// The objects on the bus: one class per interface of org.cudanspawn1.xml. They show the engine's state and hold none.
+#pragma once
+
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bus/org.cudanspawn1-adaptor.hpp"
+#include "bus/verbs.hpp"
+#include "engine/engine.hpp"
+
+namespace cuda_nspawn::bus {
+
+// What Manager's two host-wide verbs do; the loop's owner knows how.
+struct HostVerbs {
+    std::function<void()> refresh;
+    std::function<void()> reload;
+};
+
+class ManagerObject final
+    : public sdbus::AdaptorInterfaces<org::cudanspawn1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
+public:
+    ManagerObject(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs);
+    ~ManagerObject();
+    void emit_driver_changed();
+
+private:
+    std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ListMachines() override;
+    sdbus::ObjectPath GetMachine(const std::string& name) override;
+    void Plan(PlanResult&& result, std::string name, Options options) override;
+    void Attach(JobAnswer&& result, std::string name, Options options) override;
+    void Detach(JobAnswer&& result, std::string name, Options options) override;
+    void SelfTest(TestAnswer&& result, std::string name, Options options) override;
+    void Refresh() override { verbs_.refresh(); }
+    void Reload() override { verbs_.reload(); }
+    std::string Version() override;
+    std::string KernelVersion() override { return engine_.driver().kernel_version; }
+    std::string DriverVersion() override { return engine_.driver().userspace_version; }
+    std::string Generation() override { return engine_.generation(); }
+    std::vector<std::string> Warnings() override;
+
+    Engine& engine_;
+    HostVerbs verbs_;
+};
+
+class MachineObject final
+    : public sdbus::AdaptorInterfaces<org::cudanspawn1::Machine_adaptor, sdbus::ManagedObject_adaptor,
+                                      sdbus::Properties_adaptor> {
+public:
+    MachineObject(sdbus::IConnection& connection, Engine& engine, std::string name);
+    ~MachineObject();
+    // Sends PropertiesChanged for those that differ from what was sent last.
+    void emit_changes();
+
+private:
+    const Machine& machine() const { return engine_.machine(name_); }
+    void Attach(JobAnswer&& result, Options options) override;
+    void Detach(JobAnswer&& result, Options options) override;
+    void SelfTest(TestAnswer&& result, Options options) override;
+    void Plan(PlanResult&& result, Options options) override;
+    std::string Name() override { return name_; }
+    std::string State() override;
+    std::string StateText() override;
+    std::string Policy() override;
+    std::vector<std::string> PolicyErrors() override;
+    std::vector<std::string> Gpus() override;
+    std::string Generation() override;
+    std::string Unit() override;
+    std::string Verdict() override;
+    std::string VerdictText() override;
+    std::vector<sdbus::Struct<std::string, std::string, double, std::string>> Checks() override;
+    std::uint64_t LastSelfTest() override;
+
+    Engine& engine_;
+    std::string name_;
+    std::map<std::string, std::string> sent_;  // property → its text, to see what changed
+};
+
+class GpuObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Gpu_adaptor, sdbus::ManagedObject_adaptor,
+                                                        sdbus::Properties_adaptor> {
+public:
+    GpuObject(sdbus::IConnection& connection, Engine& engine, Gpu gpu);
+    ~GpuObject();
+    void emit_changes();
+    const Gpu& gpu() const { return gpu_; }
+
+private:
+    std::string Uuid() override { return gpu_.uuid; }
+    std::uint32_t Index() override { return gpu_.index; }
+    std::uint32_t Minor() override { return gpu_.minor; }
+    std::string PciAddress() override { return gpu_.pci_address; }
+    std::string Model() override { return gpu_.model; }
+    std::vector<std::string> Machines() override;
+
+    Engine& engine_;
+    Gpu gpu_;
+    std::vector<std::string> sent_;
+};
+
+class JobObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Job_adaptor, sdbus::ManagedObject_adaptor,
+                                                        sdbus::Properties_adaptor> {
+public:
+    JobObject(sdbus::IConnection& connection, Engine& engine, unsigned id);
+    ~JobObject();
+    void emit_changes();
+
+private:
+    const Job& job() const { return engine_.jobs().at(id_); }
+    std::uint32_t Id() override { return id_; }
+    std::string Machine() override { return job().machine; }
+    std::string Kind() override { return std::string(to_string(job().kind)); }
+    std::string State() override { return std::string(to_string(job().state)); }
+    std::string Result() override { return std::string(to_string(job().result)); }
+    std::string Text() override { return job().text; }
+
+    Engine& engine_;
+    unsigned id_;
+};
+
+}  // namespace cuda_nspawn::bus

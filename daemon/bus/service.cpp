@@ -1,0 +1,99 @@
+#include "bus/service.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "names.hpp"
+
+namespace cuda_nspawn::bus {
+
+void Service::open(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs) {
+    connection_ = &connection;
+    engine_ = &engine;
+    manager_ = std::make_unique<ManagerObject>(connection, engine, std::move(verbs));
+    for (const auto& [name, machine] : engine.machines()) machine_added(name);
+    update_gpus();
+    flush();
+    connection.requestName(sdbus::ServiceName(std::string(names::bus_name)));
+}
+
+void Service::machine_added(const std::string& machine) {
+    if (engine_ == nullptr) return;
+    machines_[machine] = std::make_unique<MachineObject>(*connection_, *engine_, machine);
+    machine_changed(machine);
+}
+
+void Service::machine_changed(const std::string& machine) {
+    changed_machines_.insert(machine);
+    flush_later();
+}
+
+void Service::machine_removed(const std::string& machine) {
+    machines_.erase(machine);
+    flush_later();
+}
+
+void Service::driver_changed() {
+    driver_changed_ = true;
+    flush_later();
+}
+
+void Service::job_added(unsigned id) {
+    if (engine_ == nullptr) return;
+    jobs_[id] = std::make_unique<JobObject>(*connection_, *engine_, id);
+    const Job& job = engine_->jobs().at(id);
+    manager_->emitJobNew(id, job_path(id), job.machine, std::string(to_string(job.kind)));
+}
+
+void Service::job_changed(unsigned id) {
+    if (const auto place = jobs_.find(id); place != jobs_.end()) place->second->emit_changes();
+}
+
+void Service::job_ended(unsigned id) {
+    if (engine_ == nullptr) return;
+    flush_later();
+    job_changed(id);
+    const Job& job = engine_->jobs().at(id);
+    manager_->emitJobRemoved(id, job_path(id), job.machine, std::string(to_string(job.result)));
+}
+
+void Service::job_forgotten(unsigned id) { jobs_.erase(id); }
+
+void Service::message(Severity severity, const std::string& machine, const std::string& text) {
+    surroundings_.message(severity, machine, text);
+}
+
+// Several changes within one turn of the loop become one signal.
+void Service::flush_later() {
+    if (engine_ == nullptr || std::exchange(flush_scheduled_, true)) return;
+    surroundings_.defer([this] {
+        flush_scheduled_ = false;
+        flush();
+        surroundings_.changed();
+    });
+}
+
+void Service::flush() {
+    if (std::exchange(driver_changed_, false)) {
+        update_gpus();
+        manager_->emit_driver_changed();
+    }
+    for (const std::string& name : std::exchange(changed_machines_, {}))
+        if (const auto place = machines_.find(name); place != machines_.end()) place->second->emit_changes();
+    for (const auto& [uuid, gpu] : gpus_) gpu->emit_changes();
+}
+
+void Service::update_gpus() {
+    std::map<std::string, std::unique_ptr<GpuObject>> present;
+    for (const Gpu& gpu : engine_->driver().gpus) {
+        const std::string key = gpu.uuid.empty() ? gpu.pci_address : gpu.uuid;
+        if (const auto known = gpus_.find(key); known != gpus_.end() && known->second->gpu() == gpu)
+            present[key] = std::move(known->second);
+        gpus_.erase(key);
+        if (!present[key]) present[key] = std::make_unique<GpuObject>(*connection_, *engine_, gpu);
+    }
+    gpus_ = std::move(present);
+}
+
+}  // namespace cuda_nspawn::bus

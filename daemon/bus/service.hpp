@@ -1,0 +1,55 @@
+// All objects on the bus, kept in step with the engine.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "bus/objects.hpp"
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn::bus {
+
+// Where messages for the journal and work for the next turn of the loop go; the bus knows neither.
+struct Surroundings {
+    std::function<void(Severity, const std::string& machine, const std::string& text)> message;
+    std::function<void(std::function<void()>)> defer;
+    std::function<void()> changed;  // something did; called once per turn
+};
+
+class Service final : public Observer {
+public:
+    explicit Service(Surroundings surroundings) : surroundings_(std::move(surroundings)) {}
+
+    // Until then changes are only gathered. Requests the name when all objects are there.
+    void open(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs);
+
+    void machine_added(const std::string& machine) override;
+    void machine_changed(const std::string& machine) override;
+    void machine_removed(const std::string& machine) override;
+    void driver_changed() override;
+    void job_added(unsigned id) override;
+    void job_changed(unsigned id) override;
+    void job_ended(unsigned id) override;
+    void job_forgotten(unsigned id) override;
+    void message(Severity severity, const std::string& machine, const std::string& text) override;
+
+private:
+    void flush_later();
+    void flush();
+    void update_gpus();
+
+    Surroundings surroundings_;
+    sdbus::IConnection* connection_ = nullptr;
+    Engine* engine_ = nullptr;
+    std::unique_ptr<ManagerObject> manager_;
+    std::map<std::string, std::unique_ptr<MachineObject>> machines_;
+    std::map<std::string, std::unique_ptr<GpuObject>> gpus_;
+    std::map<unsigned, std::unique_ptr<JobObject>> jobs_;
+    std::set<std::string> changed_machines_;
+    bool driver_changed_ = false;
+    bool flush_scheduled_ = false;
+};
+
+}  // namespace cuda_nspawn::bus

@@ -1,0 +1,117 @@
+#include "bus/verbs.hpp"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+
+#include "bus/errors.hpp"
+#include "names.hpp"
+#include "policy/machine_name.hpp"
+
+namespace cuda_nspawn::bus {
+
+namespace {
+
+BusChanges to_bus(const std::vector<Change>& changes) {
+    BusChanges list;
+    for (const Change& change : changes) list.emplace_back(change.type, change.path, change.detail);
+    return list;
+}
+
+// Whatever is wrong with a call goes to its caller as an error; nothing is thrown into the loop.
+template <class Answer, class Body>
+void answer_errors(Answer& answer, Body&& body) {
+    try {
+        body();
+    } catch (const JobRefused& refused) {
+        answer->returnError(error(refused));
+    } catch (const sdbus::Error& refused) {
+        answer->returnError(refused);
+    }
+}
+
+bool answer_failure(const std::shared_ptr<JobAnswer>& answer, const Job& job) {
+    if (job.result == JobResult::failed) answer->returnError(error("Failed", job.text));
+    if (job.result == JobResult::superseded) answer->returnError(error("Superseded", job.text));
+    return job.result == JobResult::failed || job.result == JobResult::superseded;
+}
+
+void answer_when_ready(Engine& engine, const std::shared_ptr<JobAnswer>& answer, unsigned id, bool wait) {
+    const auto reply = [answer](const Job& job) {
+        if (!answer_failure(answer, job)) answer->returnResults(job_path(job.id), to_bus(job.changes));
+    };
+    if (wait)
+        engine.when_ended(id, reply);
+    else
+        engine.when_applied(id, reply);
+}
+
+}  // namespace
+
+void plan(Engine& engine, PlanResult&& result, const std::string& machine, Options options) {
+    const auto answer = std::make_shared<PlanResult>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader(std::move(options)).finish();
+        engine.plan(machine, [answer](const Exposed& exposed) {
+            if (!exposed.failure.empty()) return answer->returnError(error("Failed", exposed.failure));
+            answer->returnResults(to_bus(exposed.changes));
+        });
+    });
+}
+
+void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options) {
+    const auto answer = std::make_shared<JobAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader reader(std::move(options));
+        JobOptions wished;
+        wished.start = reader.take_bool("start");
+        wished.test = reader.take_bool("test");
+        wished.fresh = reader.take_bool("fresh");
+        const bool wait = reader.take_bool("wait");
+        reader.finish();
+        answer_when_ready(engine, answer, engine.attach(machine, wished), wait);
+    });
+}
+
+void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options) {
+    const auto answer = std::make_shared<JobAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader reader(std::move(options));
+        const bool wait = reader.take_bool("wait");
+        reader.finish();
+        answer_when_ready(engine, answer, engine.detach(machine), wait);
+    });
+}
+
+void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, Options options) {
+    const auto answer = std::make_shared<TestAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader reader(std::move(options));
+        const bool wait = reader.take_bool("wait");
+        const std::string level = reader.take_string("level", "quick");
+        reader.finish();
+        if (level != "quick" && level != "full")
+            throw error("InvalidArgs", fmt::format("Option \"level\" is quick or full, not \"{}\".", level));
+        const unsigned id = engine.self_test(machine, level == "full" ? SelfTestLevel::full : SelfTestLevel::quick);
+        if (!wait) return answer->returnResults(job_path(id), std::string(), std::string());
+        engine.when_ended(id, [&engine, answer, machine](const Job& job) {
+            const auto place = engine.machines().find(machine);
+            if (job.result == JobResult::superseded || place == engine.machines().end() ||
+                place->second.verdict.result == VerdictResult::none)
+                return answer->returnError(error("Failed", job.text));
+            const Verdict& verdict = place->second.verdict;
+            answer->returnResults(job_path(job.id), std::string(to_string(verdict.result)), verdict.summary);
+        });
+    });
+}
+
+sdbus::ObjectPath machine_path(const std::string& machine) {
+    return sdbus::ObjectPath(fmt::format("{}/machine/{}", names::root_object, escape_bus_label(machine)));
+}
+sdbus::ObjectPath gpu_path(const std::string& uuid) {
+    return sdbus::ObjectPath(fmt::format("{}/gpu/{}", names::root_object, escape_bus_label(uuid)));
+}
+sdbus::ObjectPath job_path(unsigned id) { return sdbus::ObjectPath(fmt::format("{}/job/{}", names::root_object, id)); }
+
+}  // namespace cuda_nspawn::bus

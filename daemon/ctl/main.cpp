@@ -1,0 +1,263 @@
+// cuda-nspawnctl: the D-Bus API for people and unit files. Decides nothing. cuda-nspawnctl(1)
+#include <fmt/format.h>
+#include <sdbus-c++/sdbus-c++.h>
+#include <systemd/sd-daemon.h>
+
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "names.hpp"
+
+namespace {
+
+constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHINE]
+
+  list                     machines, their states and verdicts
+  status [MACHINE]         one machine, or driver and all machines
+  attach MACHINE           give the machine what its policy says
+      --start              start the machine when it does not run
+      --test               succeed only if the self-test passed
+      --fresh              look at everything again, test again
+  detach MACHINE           take the GPUs from the running machine until it starts again
+      --unless-stopping    do nothing if the machine's own unit is stopping
+  test MACHINE             run the self-test in the machine
+  plan MACHINE             show what attach would change
+  refresh                  look at the driver again
+  reload                   read the policies again
+  --help, --version
+
+Exit status: 0 done, 1 the call failed or the verdict is not "passed", 2 wrong usage.
+)";
+
+using Options = std::map<std::string, sdbus::Variant>;
+using Changes = std::vector<sdbus::Struct<std::string, std::string, std::string>>;
+using Properties = std::map<std::string, sdbus::Variant>;
+
+const std::string manager_interface = std::string(cuda_nspawn::names::bus_name) + ".Manager";
+const std::string machine_interface = std::string(cuda_nspawn::names::bus_name) + ".Machine";
+
+// A job ends by its own time limits; the call waits as long as it takes.
+constexpr auto as_long_as_it_takes = std::chrono::hours(24);
+
+struct Arguments {
+    std::string command;
+    std::string machine;
+    std::map<std::string, bool> flags;
+};
+
+std::unique_ptr<sdbus::IProxy> proxy_at(const std::string& path) {
+    return sdbus::createProxy(sdbus::createSystemBusConnection(),
+                              sdbus::ServiceName(std::string(cuda_nspawn::names::bus_name)), sdbus::ObjectPath(path),
+                              sdbus::dont_run_event_loop_thread);
+}
+
+std::unique_ptr<sdbus::IProxy> manager() { return proxy_at(std::string(cuda_nspawn::names::root_object)); }
+
+Properties machine_properties(const std::string& path) {
+    Properties properties;
+    proxy_at(path)->callMethod("GetAll").onInterface("org.freedesktop.DBus.Properties").withArguments(machine_interface).storeResultsTo(properties);
+    return properties;
+}
+
+std::string text(const Properties& properties, const std::string& name) { return properties.at(name).get<std::string>(); }
+
+void print_changes(const Changes& changes) {
+    for (const auto& change : changes)
+        fmt::print("{:<8} {}  {}\n", std::get<0>(change), std::get<1>(change), std::get<2>(change));
+    if (changes.empty()) fmt::print("nothing to change\n");
+}
+
+// In a unit's ExecStart: what `systemctl status` shows.
+void tell_systemd(const std::string& status) { sd_notify(0, fmt::format("STATUS={}", status).c_str()); }
+
+std::string machine_path(const std::string& machine) {
+    sdbus::ObjectPath path;
+    manager()->callMethod("GetMachine").onInterface(manager_interface).withArguments(machine).storeResultsTo(path);
+    return path;
+}
+
+int list(const Arguments&) {
+    std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> machines;
+    manager()->callMethod("ListMachines").onInterface(manager_interface).storeResultsTo(machines);
+    fmt::print("{:<24} {:<10} {:<11} {}\n", "MACHINE", "STATE", "VERDICT", "");
+    for (const auto& machine : machines) {
+        const Properties properties = machine_properties(std::get<2>(machine));
+        fmt::print("{:<24} {:<10} {:<11} {}\n", std::get<0>(machine), std::get<1>(machine), text(properties, "Verdict"),
+                   text(properties, "StateText"));
+    }
+    fmt::print("\n{} machines.\n", machines.size());
+    return 0;
+}
+
+void print_machine(const std::string& path) {
+    const Properties properties = machine_properties(path);
+    fmt::print("{}: {}\n", text(properties, "Name"), text(properties, "State"));
+    fmt::print("     State: {}\n", text(properties, "StateText"));
+    fmt::print("    Policy: {}\n", text(properties, "Policy"));
+    for (const std::string& error : properties.at("PolicyErrors").get<std::vector<std::string>>())
+        fmt::print("     Error: {}\n", error);
+    for (const std::string& gpu : properties.at("Gpus").get<std::vector<std::string>>()) fmt::print("       GPU: {}\n", gpu);
+    fmt::print("    Driver: {}\n", text(properties, "Generation"));
+    fmt::print("      Unit: {}\n", text(properties, "Unit"));
+    fmt::print("   Verdict: {}\n", text(properties, "VerdictText"));
+    for (const auto& check :
+         properties.at("Checks").get<std::vector<sdbus::Struct<std::string, std::string, double, std::string>>>())
+        fmt::print("            {:<12} {:<9} {:>8.1f} ms  {}\n", std::get<0>(check), std::get<1>(check),
+                   std::get<2>(check), std::get<3>(check));
+}
+
+int status(const Arguments& arguments) {
+    if (!arguments.machine.empty()) {
+        print_machine(machine_path(arguments.machine));
+        return 0;
+    }
+    Properties properties;
+    manager()->callMethod("GetAll").onInterface("org.freedesktop.DBus.Properties").withArguments(manager_interface).storeResultsTo(properties);
+    const std::string kernel = text(properties, "KernelVersion");
+    fmt::print("Kernel module: {}\n Driver files: {}\n   Generation: {}\n", kernel.empty() ? "not loaded" : kernel,
+               text(properties, "DriverVersion"), text(properties, "Generation"));
+    for (const std::string& warning : properties.at("Warnings").get<std::vector<std::string>>())
+        fmt::print("      Warning: {}\n", warning);
+    fmt::print("\n");
+    return list(arguments);
+}
+
+int call_job(const Arguments& arguments, const std::string& method, const Options& options) {
+    sdbus::ObjectPath job;
+    Changes changes;
+    manager()
+        ->callMethod(method)
+        .onInterface(manager_interface)
+        .withTimeout(as_long_as_it_takes)
+        .withArguments(arguments.machine, options)
+        .storeResultsTo(job, changes);
+    print_changes(changes);
+    return 0;
+}
+
+int attach(const Arguments& arguments) {
+    Options options{{"wait", sdbus::Variant(true)}};
+    for (const auto& [flag, set] : arguments.flags) options[flag] = sdbus::Variant(set);
+    call_job(arguments, "Attach", options);
+    const Properties properties = machine_properties(machine_path(arguments.machine));
+    fmt::print("{}: {}\n", arguments.machine, text(properties, "StateText"));
+    tell_systemd(text(properties, "StateText"));
+    return 0;
+}
+
+// When the machine itself is being stopped there is nothing to take from it: taking would only slow the stop down.
+bool is_stopping(const std::string& machine) {
+    const std::string unit = text(machine_properties(machine_path(machine)), "Unit");
+    if (unit.empty()) return true;
+    const sdbus::ServiceName service("org.freedesktop.systemd1");
+    sdbus::ObjectPath path;
+    sdbus::createProxy(sdbus::createSystemBusConnection(), service, sdbus::ObjectPath("/org/freedesktop/systemd1"),
+                       sdbus::dont_run_event_loop_thread)
+        ->callMethod("GetUnit")
+        .onInterface("org.freedesktop.systemd1.Manager")
+        .withArguments(unit)
+        .storeResultsTo(path);
+    const sdbus::Variant job = sdbus::createProxy(sdbus::createSystemBusConnection(), service, path, sdbus::dont_run_event_loop_thread)
+                                   ->getProperty("Job")
+                                   .onInterface("org.freedesktop.systemd1.Unit");
+    return std::get<0>(job.get<sdbus::Struct<std::uint32_t, sdbus::ObjectPath>>()) != 0;
+}
+
+int detach(const Arguments& arguments) {
+    if (arguments.flags.contains("unless-stopping") && is_stopping(arguments.machine)) return 0;
+    return call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}});
+}
+
+int test(const Arguments& arguments) {
+    sdbus::ObjectPath job;
+    std::string verdict;
+    std::string summary;
+    manager()
+        ->callMethod("SelfTest")
+        .onInterface(manager_interface)
+        .withTimeout(as_long_as_it_takes)
+        .withArguments(arguments.machine, Options{{"wait", sdbus::Variant(true)}})
+        .storeResultsTo(job, verdict, summary);
+    print_machine(machine_path(arguments.machine));
+    return verdict == "passed" ? 0 : 1;
+}
+
+int plan(const Arguments& arguments) {
+    Changes changes;
+    manager()->callMethod("Plan").onInterface(manager_interface).withArguments(arguments.machine, Options{}).storeResultsTo(changes);
+    print_changes(changes);
+    return 0;
+}
+
+int host_verb(const std::string& method) {
+    manager()->callMethod(method).onInterface(manager_interface);
+    return 0;
+}
+
+struct Command {
+    enum Needs { nothing, maybe_machine, machine } needs;
+    std::vector<std::string> flags;
+    std::function<int(const Arguments&)> run;
+};
+
+const std::map<std::string, Command>& commands() {
+    static const std::map<std::string, Command> table{
+        {"list", {Command::nothing, {}, list}},
+        {"status", {Command::maybe_machine, {}, status}},
+        {"attach", {Command::machine, {"start", "test", "fresh"}, attach}},
+        {"detach", {Command::machine, {"unless-stopping"}, detach}},
+        {"test", {Command::machine, {}, test}},
+        {"plan", {Command::machine, {}, plan}},
+        {"refresh", {Command::nothing, {}, [](const Arguments&) { return host_verb("Refresh"); }}},
+        {"reload", {Command::nothing, {}, [](const Arguments&) { return host_verb("Reload"); }}}};
+    return table;
+}
+
+int wrong_usage(const std::string& sentence) {
+    fmt::print(stderr, "{} Try cuda-nspawnctl --help.\n", sentence);
+    return 2;
+}
+
+int run(const std::vector<std::string>& words) {
+    Arguments arguments;
+    bool options_ended = false;
+    std::vector<std::string> plain;
+    for (const std::string& word : words) {
+        if (!options_ended && word == "--help") return std::fputs(usage, stdout), 0;
+        if (!options_ended && word == "--version") return fmt::print("cuda-nspawnctl {}\n", CUDA_NSPAWN_VERSION), 0;
+        if (!options_ended && word == "--")
+            options_ended = true;
+        else if (!options_ended && word.starts_with("--"))
+            arguments.flags[word.substr(2)] = true;
+        else
+            plain.push_back(word);
+    }
+    if (plain.empty()) return wrong_usage("No command given.");
+    const auto place = commands().find(plain[0]);
+    if (place == commands().end()) return wrong_usage(fmt::format("Unknown command \"{}\".", plain[0]));
+    const Command& command = place->second;
+    for (const auto& [flag, set] : arguments.flags)
+        if (std::find(command.flags.begin(), command.flags.end(), flag) == command.flags.end())
+            return wrong_usage(fmt::format("{} has no option --{}.", plain[0], flag));
+    if (plain.size() < 2 && command.needs == Command::machine)
+        return wrong_usage(fmt::format("{} needs the name of a machine.", plain[0]));
+    if (plain.size() > (command.needs == Command::nothing ? 1 : 2))
+        return wrong_usage(fmt::format("\"{}\" is one argument too many for {}.", plain.back(), plain[0]));
+    if (plain.size() > 1) arguments.machine = plain[1];
+    return command.run(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run({argv + 1, argv + argc});
+    } catch (const sdbus::Error& error) {
+        fmt::print(stderr, "{}\n", error.getMessage());
+        tell_systemd(error.getMessage());
+        return 1;
+    }
+}

@@ -1,0 +1,163 @@
+#include "daemon.hpp"
+
+#include <fmt/format.h>
+#include <systemd/sd-daemon.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "policy/machine_name.hpp"
+#include "system/files.hpp"
+#include "system/log.hpp"
+
+namespace cuda_nspawn {
+
+namespace {
+
+// Guests wait for READY; a slow driver copy must not keep them waiting (units/cuda-nspawnd.service, TimeoutStartSec=).
+constexpr std::uint64_t ready_deadline_usec = 8'000'000;
+constexpr std::uint64_t forget_interval_usec = 61'000'000;
+
+std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
+    auto connection = sdbus::createSystemBusConnection();
+    connection->attachSdEventLoop(loop.get());
+    return connection;
+}
+
+}  // namespace
+
+Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
+    : loop_(loop),
+      places_(std::move(places)),
+      connection_(connect(loop)),
+      service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
+      systemd_(*connection_),
+      machined_(*connection_, {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
+                               [this](const std::string& name) { engine_.machine_ended(name); },
+                               [this] { enumerate_machines(); }}),
+      workers_(systemd_, places_.runtime / "work"),
+      ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime}),
+      engine_(ports_, service_),
+      watcher_(loop) {
+    ports_.on_instance = [this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); };
+    ports_.generations_in_use = [this] { return engine_.generations_in_use(); };
+    // A lost bus would end in an exception inside a C frame; leaving the loop lets systemd start us again.
+    disconnected_ = connection_->addMatch(
+        "type='signal',path='/org/freedesktop/DBus/Local',interface='org.freedesktop.DBus.Local',member='Disconnected'",
+        [this](sdbus::Message) {
+            log(Severity::error, "", "the connection to the system bus was lost");
+            loop_.exit(1);
+        },
+        sdbus::return_slot);
+}
+
+int Daemon::run() {
+    enumerate_machines();
+    ready_deadline_ = loop_.after(ready_deadline_usec, [this] {
+        begin();
+        become_ready();
+    });
+    loop_.on_termination([this] {
+        sd_notify(0, "STOPPING=1");
+        loop_.exit(0);
+    });
+    loop_.on_reload([this] {
+        read_policies();
+        refresh_driver();
+    });
+    return loop_.run();
+}
+
+// Driver, then what runs, then what is wished: in any other order a daemon that starts again would take from running
+// machines what they have, and give it back a moment later.
+void Daemon::begin() {
+    if (std::exchange(begun_, true)) return;
+    for (const auto& [name, state] : read_states(places_.runtime / "state")) engine_.restore(name, state);
+    refresh_driver();
+    read_policies();
+    adopt_leftovers();
+    service_.open(*connection_, engine_, {[this] { refresh_driver(); }, [this] { read_policies(); }});
+    watch_files();
+    on_change();
+}
+
+void Daemon::read_policies() {
+    PolicyFiles policies = cuda_nspawn::read_policies(places_.policies, places_.defaults);
+    if (policies.warnings != policy_warnings_)
+        for (const std::string& warning : policies.warnings) log(Severity::error, "", warning);
+    policy_warnings_ = std::move(policies.warnings);
+    engine_.set_policies(policies.files);
+}
+
+void Daemon::refresh_driver() {
+    Driver driver = discover_driver(places_.host);
+    if (driver != engine_.driver()) {
+        if (const auto problem = driver_problem(driver)) log(Severity::warning, "", *problem);
+        for (const std::string& note : driver.notes) log(Severity::info, "", note);
+    }
+    engine_.set_driver(std::move(driver));
+}
+
+void Daemon::enumerate_machines() {
+    machined_.enumerate([this](const std::map<std::string, Instance>& instances, const std::string& failure) {
+        if (failure.empty())
+            engine_.set_instances(instances);
+        else
+            log(Severity::error, "", failure);
+        begin();
+    });
+}
+
+// What a machine has whose policy went away while no daemon ran.
+void Daemon::adopt_leftovers() {
+    std::error_code ignored;
+    for (std::filesystem::directory_iterator entry(places_.runtime / "machines", ignored), end; entry != end;
+         entry.increment(ignored))
+        if (const std::string name = entry->path().filename(); is_machine_name(name) && !name.starts_with('.'))
+            engine_.adopt_leftover(name);
+}
+
+void Daemon::watch_files() {
+    for (const auto& directory : places_.policies)
+        watcher_.watch(directory, [this](const std::vector<std::string>&) { read_policies(); });
+    watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names) {
+        if (std::find(names.begin(), names.end(), places_.defaults.filename()) != names.end()) read_policies();
+    });
+    for (const char* directory : {"etc/systemd/nspawn", "var/lib/machines"})
+        watcher_.watch(places_.root / directory, [this](const std::vector<std::string>& names) { images_changed(names); });
+}
+
+void Daemon::images_changed(const std::vector<std::string>& names) {
+    for (std::string name : names) {
+        for (const std::string_view suffix : {".nspawn", ".raw"})
+            if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
+        engine_.image_changed(name);
+    }
+}
+
+void Daemon::on_change() {
+    if (!ready_ && begun_ && engine_.settled()) become_ready();
+    forget_jobs_later();
+    if (ready_)
+        sd_notifyf(0, "STATUS=%zu machines, driver %s", engine_.machines().size(),
+                   engine_.generation().empty() ? "none" : engine_.generation().c_str());
+}
+
+void Daemon::become_ready() {
+    ready_deadline_.reset();
+    if (std::exchange(ready_, true)) return;
+    sd_notify(0, "READY=1");
+}
+
+void Daemon::forget_jobs_later() {
+    const bool ended = std::any_of(engine_.jobs().begin(), engine_.jobs().end(),
+                                   [](const auto& entry) { return entry.second.state == JobState::ended; });
+    if (!ended || forget_timer_) return;
+    forget_timer_ = loop_.after(forget_interval_usec, [this] {
+        const EventLoop::Timer keep = std::exchange(forget_timer_, nullptr);
+        engine_.forget_old_jobs();
+        forget_jobs_later();
+    });
+}
+
+}  // namespace cuda_nspawn

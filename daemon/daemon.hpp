@@ -1,0 +1,69 @@
+// The daemon, put together: adapters, engine and bus on one loop. All decisions are the engine's.
+#pragma once
+
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bus/service.hpp"
+#include "driver/driver.hpp"
+#include "engine/engine.hpp"
+#include "system/event_loop.hpp"
+#include "system/live_ports.hpp"
+#include "system/machined.hpp"
+#include "system/systemd.hpp"
+#include "system/watcher.hpp"
+#include "system/workers.hpp"
+
+namespace cuda_nspawn {
+
+// Where everything lies; the defaults are a real host's.
+struct DaemonPlaces {
+    std::filesystem::path root = "/";
+    HostRoots host;
+    std::vector<std::filesystem::path> policies{"/etc/cuda-nspawn/machines", "/run/cuda-nspawn/policies",
+                                                "/usr/lib/cuda-nspawn/machines"};
+    std::filesystem::path defaults = "/etc/cuda-nspawn/defaults.yaml";
+    std::filesystem::path runtime = "/run/cuda-nspawn";
+};
+
+class Daemon {
+public:
+    Daemon(EventLoop& loop, DaemonPlaces places);
+    // Until the loop ends. Returns the exit status.
+    int run();
+
+private:
+    void begin();
+    void read_policies();
+    void refresh_driver();
+    void enumerate_machines();
+    void adopt_leftovers();
+    void watch_files();
+    void images_changed(const std::vector<std::string>& names);
+    void on_change();
+    void become_ready();
+    void forget_jobs_later();
+
+    EventLoop& loop_;
+    DaemonPlaces places_;
+    std::unique_ptr<sdbus::IConnection> connection_;
+    bus::Service service_;
+    Systemd systemd_;
+    Machined machined_;
+    Workers workers_;
+    LivePorts ports_;
+    Engine engine_;
+    Watcher watcher_;
+    sdbus::Slot disconnected_;
+    EventLoop::Timer ready_deadline_;
+    EventLoop::Timer forget_timer_;
+    std::vector<std::string> policy_warnings_;
+    bool begun_ = false;
+    bool ready_ = false;
+};
+
+}  // namespace cuda_nspawn

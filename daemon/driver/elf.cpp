@@ -1,0 +1,174 @@
+#include "driver/elf.hpp"
+
+#include <elf.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace cuda_nspawn {
+namespace {
+
+using namespace std::string_view_literals;
+
+// Far above what linkers write; a damaged header shall not make us read megabytes.
+constexpr std::size_t max_program_headers = 256;
+constexpr std::size_t max_segment_read = 65536;
+constexpr std::size_t max_soname = 256;
+
+struct Elf32Types {
+    using Header = Elf32_Ehdr;
+    using Program = Elf32_Phdr;
+    using Dynamic = Elf32_Dyn;
+    using Section = Elf32_Shdr;
+};
+struct Elf64Types {
+    using Header = Elf64_Ehdr;
+    using Program = Elf64_Phdr;
+    using Dynamic = Elf64_Dyn;
+    using Section = Elf64_Shdr;
+};
+
+class ElfReader {
+public:
+    ElfReader(int fd, std::uint64_t size) : fd_(fd), size_(size) {}
+
+    template <class Types>
+    std::variant<ElfFile, std::string> describe() const {
+        typename Types::Header header{};
+        if (!read(0, &header, sizeof header)) return "it is truncated";
+        if (header.e_phentsize != sizeof(typename Types::Program) || header.e_phnum > max_program_headers)
+            return "its ELF header is damaged";
+        std::vector<typename Types::Program> programs(header.e_phnum);
+        if (!read(header.e_phoff, programs.data(), programs.size() * sizeof programs[0]) ||
+            cuts_off<Types>(header, programs))
+            return "it is truncated";
+        ElfFile file;
+        file.is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64;
+        file.machine = header.e_machine;
+        file.soname = soname<Types>(programs);
+        for (const auto& program : programs)
+            if (program.p_type == PT_NOTE && file.build_id.empty()) file.build_id = build_id(program);
+        return file;
+    }
+
+    bool read(std::uint64_t offset, void* to, std::size_t length) const {
+        if (!is_inside(offset, length)) return false;
+        auto* next = static_cast<char*>(to);
+        while (length > 0) {
+            const ssize_t got = ::pread(fd_, next, length, static_cast<off_t>(offset));
+            if (got < 0 && errno == EINTR) continue;
+            if (got <= 0) return false;
+            next += got;
+            offset += static_cast<std::uint64_t>(got);
+            length -= static_cast<std::size_t>(got);
+        }
+        return true;
+    }
+
+private:
+    bool is_inside(std::uint64_t offset, std::uint64_t length) const {
+        return offset <= size_ && length <= size_ - offset;
+    }
+
+    // An interrupted copy has its headers, but neither its last segment nor the section headers, which linkers put
+    // last.
+    template <class Types>
+    bool cuts_off(const typename Types::Header& header, const std::vector<typename Types::Program>& programs) const {
+        const auto lies_inside = [this](const auto& program) {
+            return program.p_type != PT_LOAD || is_inside(program.p_offset, program.p_filesz);
+        };
+        const std::uint64_t sections = std::uint64_t{header.e_shnum} * sizeof(typename Types::Section);
+        return !std::ranges::all_of(programs, lies_inside) || (sections != 0 && !is_inside(header.e_shoff, sections));
+    }
+
+    template <class Program>
+    static std::optional<std::uint64_t> file_offset(const std::vector<Program>& programs, std::uint64_t address) {
+        for (const auto& program : programs)
+            if (program.p_type == PT_LOAD && address >= program.p_vaddr && address - program.p_vaddr < program.p_filesz)
+                return program.p_offset + (address - program.p_vaddr);
+        return std::nullopt;
+    }
+
+    template <class Types>
+    std::string soname(const std::vector<typename Types::Program>& programs) const {
+        const auto segment = std::ranges::find(programs, Elf64_Word{PT_DYNAMIC}, &Types::Program::p_type);
+        if (segment == programs.end()) return {};
+        std::vector<typename Types::Dynamic> entries(std::min<std::size_t>(segment->p_filesz, max_segment_read) /
+                                                     sizeof entries[0]);
+        if (!read(segment->p_offset, entries.data(), entries.size() * sizeof entries[0])) return {};
+
+        std::optional<std::uint64_t> name;
+        std::optional<std::uint64_t> strings;
+        for (const auto& entry : entries) {
+            if (entry.d_tag == DT_NULL) break;
+            if (entry.d_tag == DT_SONAME) name = entry.d_un.d_val;
+            if (entry.d_tag == DT_STRTAB) strings = file_offset(programs, entry.d_un.d_ptr);
+        }
+        return name && strings ? string_at(*strings, *name) : std::string();
+    }
+
+    std::string string_at(std::uint64_t table, std::uint64_t index) const {
+        if (!is_inside(table, 0) || !is_inside(table, index)) return {};
+        std::array<char, max_soname> text{};
+        const std::uint64_t offset = table + index;
+        const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(text.size(), size_ - offset));
+        if (!read(offset, text.data(), length)) return {};
+        const std::string_view view(text.data(), length);
+        const auto end = view.find('\0');
+        return end == std::string_view::npos ? std::string() : std::string(view.substr(0, end));
+    }
+
+    template <class Program>
+    std::string build_id(const Program& segment) const {
+        std::vector<char> notes(std::min<std::size_t>(segment.p_filesz, max_segment_read));
+        if (!read(segment.p_offset, notes.data(), notes.size())) return {};
+        const std::size_t alignment = segment.p_align == 8 ? 8 : 4;
+        const auto align = [alignment](std::size_t value) { return (value + alignment - 1) / alignment * alignment; };
+        for (std::size_t at = 0; notes.size() - at >= sizeof(Elf64_Nhdr);) {
+            Elf64_Nhdr note{};  // the same in both classes
+            std::memcpy(&note, notes.data() + at, sizeof note);
+            const std::size_t name = at + sizeof note;
+            if (note.n_namesz > notes.size() - name) return {};
+            const std::size_t content = align(name + note.n_namesz);
+            if (content > notes.size() || note.n_descsz > notes.size() - content) return {};
+            const std::string_view owner(notes.data() + name, note.n_namesz);
+            if (note.n_type == NT_GNU_BUILD_ID && owner == "GNU\0"sv)
+                return hex({notes.data() + content, note.n_descsz});
+            at = std::min(align(content + note.n_descsz), notes.size());
+        }
+        return {};
+    }
+
+    static std::string hex(std::string_view bytes) {
+        std::string text;
+        for (const char byte : bytes.substr(0, 64)) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+        return text;
+    }
+
+    int fd_;
+    std::uint64_t size_;
+};
+
+}  // namespace
+
+std::variant<ElfFile, std::string> read_elf(int fd, std::uint64_t size) {
+    const ElfReader reader(fd, size);
+    if (size == 0) return "it is empty";
+    std::array<unsigned char, EI_NIDENT> identity{};
+    if (!reader.read(0, identity.data(), identity.size()) || std::memcmp(identity.data(), ELFMAG, SELFMAG) != 0)
+        return "it is no ELF file";
+    if (identity[EI_DATA] != ELFDATA2LSB) return "it is not little-endian";
+    if (identity[EI_CLASS] == ELFCLASS64) return reader.describe<Elf64Types>();
+    if (identity[EI_CLASS] == ELFCLASS32) return reader.describe<Elf32Types>();
+    return "its ELF header is damaged";
+}
+
+}  // namespace cuda_nspawn

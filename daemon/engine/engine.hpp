@@ -1,0 +1,107 @@
+// The engine: all machines, the driver in force, and the jobs. Knows no bus and opens no file; talks through Ports.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/job.hpp"
+#include "engine/machine.hpp"
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+// One policy file as it is now: a policy, or what is wrong with it.
+struct PolicyFile {
+    std::string machine;
+    PolicyResult result;
+};
+
+class Engine {
+public:
+    Engine(Ports& ports, Observer& observer) : ports_(ports), observer_(observer) {}
+
+    // Inputs. Each may come at any time and in any order.
+    void set_policies(const std::vector<PolicyFile>& files);  // all there are; a machine not named has none any more
+    // Something of ours is there for a machine that may have no policy any more: then it is removed. After set_policies().
+    void adopt_leftover(const std::string& name);
+    void set_driver(Driver driver);
+    void machine_started(const std::string& name, const Instance& instance);
+    void machine_ended(const std::string& name);
+    // All that machined knows now: machines that ended or started unseen are found by comparison.
+    void set_instances(const std::map<std::string, Instance>& instances);
+    // From before a restart of the daemon. After set_instances(), before the policies.
+    void restore(const std::string& name, const Remembered& state);
+    void image_changed(const std::string& name);     // image or the admin's settings or unit overrides: look again
+    void forget_old_jobs();                          // finished a minute ago
+
+    // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
+    unsigned attach(const std::string& name, const JobOptions& options);
+    unsigned detach(const std::string& name);
+    unsigned self_test(const std::string& name, SelfTestLevel level);
+    void plan(const std::string& name, Reply<Exposed> reply);  // dry run
+
+    // A look at the present state.
+    const std::map<std::string, Machine>& machines() const { return machines_; }
+    const Machine& machine(const std::string& name) const;  // throws JobRefused
+    const std::map<unsigned, Job>& jobs() const { return jobs_; }
+    // Calls back when the job has applied (files and rules are as wished) or has ended, at once if that is so already.
+    void when_applied(unsigned job, std::function<void(const Job&)> callback);
+    void when_ended(unsigned job, std::function<void(const Job&)> callback);
+
+    const Driver& driver() const { return driver_; }
+    const std::string& generation() const { return generation_; }
+    bool generation_pending() const { return building_.has_value(); }
+    const std::string& build_failure() const { return build_failure_; }
+    std::vector<std::string> generations_in_use() const;
+    bool settled() const;  // nothing is under way and nothing is left to do but tests
+
+private:
+    Machine& find(const std::string& name);
+    Machine& add(const std::string& name);
+    void take_instance(Machine& machine, const Instance& instance);
+    void take_known_instance(Machine& machine);
+    void apply_policy(const PolicyFile& file);
+    void drop_policy(Machine& machine);
+    void replan(Machine& machine);
+    void replan_all();
+    void advance(Machine& machine);
+    void begin(Machine& machine, Step step);
+    void step_done(const std::string& name, Step step, const std::string& failure);
+    void on_looked(const std::string& name, Looked looked);
+    void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
+    void on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes, Granted granted);
+    void on_started(const std::string& name, const std::string& failure);
+    void begin_test(Machine& machine);
+    void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);
+    void act_on_verdict(Machine& machine);
+    void build_if_needed();
+    void on_built(const std::string& generation, const std::string& failure);
+    void add_changes(const std::string& name, const std::vector<Change>& changes);
+    void settle_jobs(Machine& machine);
+    void end_job(Job& job, JobResult result, const std::string& text);
+    Job& new_job(JobKind kind, const std::string& machine, const JobOptions& options);
+    void remember(const Machine& machine);
+    void supersede(const std::string& name, JobKind kept);
+    void remove_if_done(const std::string& name);
+    bool outcome_is_open(const Machine& machine, const Job& job) const;
+    std::pair<JobResult, std::string> outcome(const Machine& machine, const Job& job) const;
+
+    Ports& ports_;
+    Observer& observer_;
+    std::map<std::string, Machine> machines_;
+    std::map<std::string, Instance> instances_;  // all that run, with a policy or without
+    std::map<std::string, Instance> ended_unseen_;
+    std::map<std::string, Remembered> remembered_;
+    std::map<unsigned, Job> jobs_;
+    unsigned next_job_ = 1;
+    Driver driver_;
+    std::string generation_;               // in force: complete in the store
+    std::optional<std::string> building_;  // the one being built
+    std::string build_failure_;
+};
+
+}  // namespace cuda_nspawn

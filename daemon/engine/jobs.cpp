@@ -1,0 +1,237 @@
+// The engine's verbs and jobs. A job only states wishes; it ends when the machine's facts answer them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/engine.hpp"
+
+namespace cuda_nspawn {
+
+namespace {
+constexpr std::uint64_t kept_usec = 60'000'000;  // how long an ended job stays readable
+constexpr std::size_t running_limit = 4096;      // jobs; a caller in a loop must not eat the daemon
+}  // namespace
+
+std::string_view to_string(JobKind kind) {
+    switch (kind) {
+        case JobKind::attach: return "attach";
+        case JobKind::detach: return "detach";
+        case JobKind::self_test: return "self-test";
+    }
+    return "unknown";
+}
+
+std::string_view to_string(JobState state) { return state == JobState::running ? "running" : "ended"; }
+
+std::string_view to_string(JobResult result) {
+    switch (result) {
+        case JobResult::none: return "";
+        case JobResult::done: return "done";
+        case JobResult::failed: return "failed";
+        case JobResult::superseded: return "superseded";
+    }
+    return "unknown";
+}
+
+const Machine& Engine::machine(const std::string& name) const {
+    const auto place = machines_.find(name);
+    if (place == machines_.end())
+        throw JobRefused("NoSuchMachine",
+                         fmt::format("There is no policy for machine \"{0}\": write /etc/cuda-nspawn/machines/{0}.yaml, "
+                                     "for example with the line \"gpus: all\".",
+                                     name));
+    return place->second;
+}
+
+Machine& Engine::find(const std::string& name) {
+    return const_cast<Machine&>(std::as_const(*this).machine(name));  // NOLINT: the object itself is not const
+}
+
+Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions& options) {
+    const auto running = std::count_if(jobs_.begin(), jobs_.end(),
+                                       [](const auto& entry) { return entry.second.state == JobState::running; });
+    if (static_cast<std::size_t>(running) >= running_limit)
+        throw JobRefused("TooManyJobs", fmt::format("{} jobs are running already; try again when some have ended.", running));
+    Job job;
+    job.id = next_job_++;
+    job.kind = kind;
+    job.machine = machine;
+    job.options = options;
+    const auto place = jobs_.emplace(job.id, std::move(job)).first;
+    observer_.job_added(place->first);
+    return place->second;
+}
+
+void Engine::supersede(const std::string& name, JobKind kept) {
+    for (auto& [id, job] : jobs_) {
+        const bool opposite = (job.kind == JobKind::detach) != (kept == JobKind::detach);
+        if (job.machine == name && job.state == JobState::running && opposite)
+            end_job(job, JobResult::superseded, fmt::format("overtaken by a later {}", to_string(kept)));
+    }
+}
+
+unsigned Engine::attach(const std::string& name, const JobOptions& options) {
+    Machine& machine = find(name);
+    const unsigned id = new_job(JobKind::attach, name, options).id;
+    supersede(name, JobKind::attach);
+    if (std::exchange(machine.revoked, false) && machine.instance) ports_.follow(name, true);
+    machine.failure.clear();
+    if (options.fresh || !machine.instance) {
+        // Look again at everything: what somebody else changed meanwhile is mended.
+        machine.image.reset();
+        machine.exposed.reset();
+        machine.granted.reset();
+    }
+    replan(machine);
+    remember(machine);
+    advance(machine);
+    return id;
+}
+
+unsigned Engine::detach(const std::string& name) {
+    Machine& machine = find(name);
+    const unsigned id = new_job(JobKind::detach, name, {}).id;
+    supersede(name, JobKind::detach);
+    machine.start_wanted = false;
+    machine.test_wanted = false;
+    machine.failure.clear();
+    if (machine.instance) {
+        machine.revoked = true;
+        machine.verdict = {};
+        machine.tested_usec = 0;
+        ports_.follow(name, false);
+    }
+    replan(machine);
+    remember(machine);
+    advance(machine);
+    return id;
+}
+
+unsigned Engine::self_test(const std::string& name, SelfTestLevel level) {
+    Machine& machine = find(name);
+    if (!machine.instance)
+        throw JobRefused("NotRunning", fmt::format("Machine \"{0}\" is not running, so nothing can be tested in it: "
+                                                   "systemctl start {1}",
+                                                   name, our_unit(name)));
+    if (machine.revoked)
+        throw JobRefused("Detached", fmt::format("Machine \"{0}\" is detached, so there is nothing to test in it: "
+                                                 "systemctl start {1}",
+                                                 name, our_unit(name)));
+    if (level == SelfTestLevel::full)
+        throw JobRefused("NotSupported", "The full self-test is not supported by this version: use quick.");
+    machine.failure.clear();
+    const unsigned id = new_job(JobKind::self_test, name, {false, true, true}).id;
+    advance(machine);
+    return id;
+}
+
+void Engine::plan(const std::string& name, Reply<Exposed> reply) {
+    Machine attached = find(name);
+    if (!attached.policy && !attached.policy_errors.empty()) throw JobRefused("Failed", attached.obstacle());
+    attached.revoked = false;
+    replan(attached);
+    ports_.expose(attached.planned.plan, true, std::move(reply));
+}
+
+void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
+    for (auto& [id, job] : jobs_)
+        if (job.machine == name && job.state == JobState::running && !job.applied)
+            job.changes.insert(job.changes.end(), changes.begin(), changes.end());
+}
+
+// Whether a running job still waits for something that is under way or about to be. May state its next wish.
+bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
+    if (job.kind == JobKind::detach || !machine.obstacle().empty()) return false;
+    if (generation_pending()) return true;
+    if (job.options.start && !machine.instance) return !job.start_tried;
+    const bool off = machine.policy->self_test == SelfTestLevel::off && job.kind != JobKind::self_test;
+    if (!job.options.test || !machine.instance || off) return false;
+    if (machine.testing || machine.test_wanted) return true;
+    const bool have_verdict = machine.verdict.result != VerdictResult::none;
+    return !job.test_tried && !(have_verdict && !job.options.fresh);
+}
+
+std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const Job& job) const {
+    if (job.kind == JobKind::detach) {
+        if (!machine.failure.empty()) return {JobResult::failed, machine.failure};
+        return {JobResult::done, machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
+    }
+    if (const std::string obstacle = machine.obstacle(); !obstacle.empty()) return {JobResult::failed, obstacle};
+    if (!machine.instance) {
+        const bool needs_it = job.options.start || job.kind == JobKind::self_test;
+        if (needs_it) return {JobResult::failed, fmt::format("machine \"{}\" ended: see journalctl -u {}", machine.name, nspawn_unit(machine.name))};
+        return {JobResult::done, "prepared: the machine gets the GPU when it starts"};
+    }
+    if (!job.options.test) return {JobResult::done, "attached"};
+    switch (machine.verdict.result) {
+        case VerdictResult::none: return {JobResult::done, "attached; not tested (self_test: off)"};
+        case VerdictResult::passed:
+        case VerdictResult::degraded: return {JobResult::done, machine.verdict.summary};
+        case VerdictResult::failed:
+        case VerdictResult::no_verdict: break;
+    }
+    return {JobResult::failed, machine.verdict.summary};
+}
+
+void Engine::settle_jobs(Machine& machine) {
+    std::vector<unsigned> ids;
+    for (const auto& [id, job] : jobs_)
+        if (job.machine == machine.name && job.state == JobState::running) ids.push_back(id);
+    for (const unsigned id : ids) {
+        Job& job = jobs_.at(id);
+        if (!generation_pending() && !job.applied) {
+            job.applied = true;
+            for (const auto& callback : std::exchange(job.on_applied, {})) callback(job);
+        }
+        if (!outcome_is_open(machine, job)) {
+            const auto [result, text] = outcome(machine, job);
+            end_job(job, result, text);
+        } else if (job.options.start && !machine.instance && !job.start_tried) {
+            job.start_tried = true;
+            machine.start_wanted = true;
+        } else if (job.options.test && machine.instance && !machine.testing && !machine.test_wanted && !job.test_tried) {
+            job.test_tried = true;
+            machine.test_wanted = true;
+        }
+    }
+    if (next_step(machine) != Step::none || test_is_due(machine)) advance(machine);
+}
+
+void Engine::end_job(Job& job, JobResult result, const std::string& text) {
+    job.state = JobState::ended;
+    job.result = result;
+    job.text = text;
+    job.ended_usec = ports_.now_usec();
+    for (const auto& callback : std::exchange(job.on_applied, {})) callback(job);
+    observer_.job_ended(job.id);
+    for (const auto& callback : std::exchange(job.on_ended, {})) callback(job);
+}
+
+void Engine::when_applied(unsigned job, std::function<void(const Job&)> callback) {
+    Job& found = jobs_.at(job);
+    if (found.applied || found.state == JobState::ended) return callback(found);
+    found.on_applied.push_back(std::move(callback));
+}
+
+void Engine::when_ended(unsigned job, std::function<void(const Job&)> callback) {
+    Job& found = jobs_.at(job);
+    if (found.state == JobState::ended) return callback(found);
+    found.on_ended.push_back(std::move(callback));
+}
+
+void Engine::forget_old_jobs() {
+    const std::uint64_t now = ports_.now_usec();
+    for (auto entry = jobs_.begin(); entry != jobs_.end();) {
+        const Job& job = entry->second;
+        if (job.state == JobState::ended && job.ended_usec + kept_usec <= now) {
+            const unsigned id = entry->first;
+            entry = jobs_.erase(entry);
+            observer_.job_forgotten(id);
+        } else {
+            ++entry;
+        }
+    }
+}
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,112 @@
+#include "engine/machine.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace cuda_nspawn {
+
+namespace {
+
+bool all_within(const std::vector<DeviceNode>& some, const std::vector<DeviceNode>& all) {
+    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+}
+
+}  // namespace
+
+std::string_view to_string(Step step) {
+    switch (step) {
+        case Step::none: return "none";
+        case Step::look: return "look";
+        case Step::expose: return "expose";
+        case Step::reload: return "reload";
+        case Step::grant: return "grant";
+        case Step::release: return "release";
+        case Step::start: return "start";
+    }
+    return "unknown";
+}
+
+std::string_view to_string(State state) {
+    switch (state) {
+        case State::invalid: return "invalid";
+        case State::blocked: return "blocked";
+        case State::preparing: return "preparing";
+        case State::ready: return "ready";
+        case State::starting: return "starting";
+        case State::attached: return "attached";
+        case State::detached: return "detached";
+        case State::failed: return "failed";
+    }
+    return "unknown";
+}
+
+Step next_step(const Machine& machine) {
+    if (machine.under_way != Step::none || !machine.failure.empty()) return Step::none;
+    if (machine.ended) return Step::release;
+    // A file that cannot be read says nothing about what the admin wants: hands off until it can.
+    if (!machine.policy && !machine.policy_errors.empty()) return Step::none;
+    const Plan& plan = machine.planned.plan;
+    const std::vector<DeviceNode> wanted = machine.wanted_nodes();
+    const bool too_open = machine.granted ? !all_within(*machine.granted, wanted) : wanted.empty();
+    if (machine.instance && !machine.on_hold && too_open) return Step::grant;
+    if (machine.policy && !machine.image) return Step::look;
+    if (machine.on_hold) return Step::none;
+    if (!machine.exposed || *machine.exposed != plan) return Step::expose;
+    if (machine.reload_due) return Step::reload;
+    if (machine.instance && machine.granted != wanted) return Step::grant;
+    if (machine.start_wanted && !machine.instance && machine.obstacle().empty()) return Step::start;
+    return Step::none;
+}
+
+bool test_is_due(const Machine& machine) {
+    return machine.test_wanted && !machine.testing && machine.instance && machine.under_way == Step::none &&
+           next_step(machine) == Step::none && machine.is_granted() && machine.obstacle().empty();
+}
+
+std::vector<DeviceNode> Machine::wanted_nodes() const {
+    // With the settings refused the worker made no nodes, so there is nothing to open either.
+    return expose_errors.empty() ? planned.plan.nodes : std::vector<DeviceNode>();
+}
+
+std::string Machine::obstacle() const {
+    if (!policy && !policy_errors.empty()) return fmt::format("{}", to_string(policy_errors.front()));
+    if (!policy) return fmt::format("there is no policy for machine \"{}\"", name);
+    if (!policy->wants_gpus()) return fmt::format("{} grants no GPU (gpus: none)", policy->path);
+    if (planned.obstacles.any()) return planned.obstacles.text();
+    if (!expose_errors.empty()) return fmt::format("{}", fmt::join(expose_errors, "; "));
+    return failure;
+}
+
+State Machine::state(bool generation_pending) const {
+    if (!policy && !policy_errors.empty()) return State::invalid;
+    if (!failure.empty()) return State::failed;
+    if (!obstacle().empty()) return State::blocked;
+    if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
+    if (generation_pending || !exposed || *exposed != planned.plan) return State::preparing;
+    if (!instance) return State::ready;
+    if (revoked) return State::detached;
+    return is_granted() ? State::attached : State::preparing;
+}
+
+std::string Machine::state_text(bool generation_pending) const {
+    switch (state(generation_pending)) {
+        case State::invalid: return to_string(policy_errors.front());
+        case State::failed: return fmt::format("{} failed: {}", to_string(failed_step), failure);
+        case State::blocked: return obstacle();
+        case State::starting: return fmt::format("starting {}", nspawn_unit(name));
+        case State::preparing:
+            return generation_pending ? "the driver's files are being copied to the store" : "being prepared";
+        case State::ready:
+            if (image && image->path.empty()) return fmt::format("no image of machine \"{}\" yet: waiting for it", name);
+            return "prepared; the machine is not running";
+        case State::attached:
+            if (testing) return "attached; the self-test is running";
+            return verdict.result == VerdictResult::none ? "attached; not tested" : verdict.summary;
+        case State::detached: return "detached until the machine starts again";
+    }
+    return "";
+}
+
+}  // namespace cuda_nspawn

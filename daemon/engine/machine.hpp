@@ -1,0 +1,79 @@
+// One machine as the engine knows it: wishes, facts, and the rule that picks the next step. Level-triggered: the step is
+// always derived from the present difference between wish and fact, so events may come in any order and be missed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/ports.hpp"
+#include "plan/plan.hpp"
+#include "policy/policy.hpp"
+
+namespace cuda_nspawn {
+
+// What is done next for a machine. At most one is under way; the self-test alone runs beside the others, so that a
+// hanging one never keeps the door open.
+enum class Step {
+    none,     // facts are as wished, or a failure waits for a new wish or event
+    look,     // nothing is known of image and unit: ask the worker that reads them
+    expose,   // files, links and nodes differ from the plan
+    reload,   // a drop-in of a unit changed that systemd has loaded
+    grant,    // the running unit's device rules differ from the plan (or are not known)
+    release,  // the machine ended: what a grant left in systemd's control directory goes
+    start,    // a job wants the machine to run
+};
+std::string_view to_string(Step step);
+
+// What D-Bus shows as State. Each word's sentence is in docs/design.md, "States of a machine".
+enum class State { invalid, blocked, preparing, ready, starting, attached, detached, failed };
+std::string_view to_string(State state);
+
+struct Machine {
+    std::string name;
+
+    // Wishes
+    std::optional<Policy> policy;          // the last good one
+    std::vector<Diagnostic> policy_errors; // of the file as it is now
+    bool revoked = false;                  // Detach: until this instance ends
+    bool start_wanted = false;
+    bool test_wanted = false;
+
+    // Facts
+    std::optional<Image> image;        // nothing: has to be looked at
+    Planned planned;                   // from policy, driver, image and revoked: see Engine::replan()
+    std::optional<Plan> exposed;       // what is on disk; nothing: not known, or changed by somebody
+    std::vector<std::string> expose_errors;
+    std::vector<std::string> notes;
+    std::uint64_t epoch = 0;
+    bool reload_due = false;
+    std::optional<Instance> instance;  // running
+    std::optional<Instance> ended;     // to be released
+    std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
+    Verdict verdict;                   // of this instance; kept after it ended until the next start
+    std::uint64_t tested_usec = 0;
+    std::string failure;               // of the last step that failed
+    Step failed_step = Step::none;
+
+    bool on_hold = false;              // the plan is not final: nothing is given or taken
+
+    // Under way
+    Step under_way = Step::none;
+    bool testing = false;
+    bool disturbed = false;  // the test saw files or rules change
+
+    bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
+    std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
+    std::string obstacle() const;  // why there is nothing to grant; empty if there is
+    State state(bool generation_pending) const;
+    std::string state_text(bool generation_pending) const;
+};
+
+// The rule. Closing comes before taking away, giving before opening.
+Step next_step(const Machine& machine);
+
+// Whether the self-test should begin now.
+bool test_is_due(const Machine& machine);
+
+}  // namespace cuda_nspawn

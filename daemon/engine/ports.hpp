@@ -1,0 +1,118 @@
+// What the engine asks of the world, in its own words. Every call returns at once; the answer comes later through the
+// reply, exactly once, never from within the call. An empty `failure` means it worked; otherwise it is a sentence.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "driver/driver.hpp"
+#include "guest/verdict.hpp"
+#include "plan/plan.hpp"
+
+namespace cuda_nspawn {
+
+template <class T>
+using Reply = std::function<void(T)>;
+
+// One run of a machine, from MachineNew to MachineRemoved.
+struct Instance {
+    std::string unit;              // systemd-nspawn@NAME.service, or a scope for a hand-started machine
+    unsigned leader = 0;           // the guest's PID 1 as the host sees it
+    std::uint64_t since_usec = 0;  // CLOCK_REALTIME, as machined has it
+    bool operator==(const Instance&) const = default;
+};
+
+// A thing that was changed (or would be): ("create", "/run/…/dev/nvidia0", "195:0").
+struct Change {
+    std::string type;  // create, replace, remove, allow, deny
+    std::string path;
+    std::string detail;
+    bool operator==(const Change&) const = default;
+};
+
+struct Looked {
+    Image image;
+    std::string failure;
+};
+
+struct Exposed {
+    std::vector<Change> changes;
+    std::vector<std::string> notes;
+    std::vector<std::string> errors;  // the admin's settings file cannot be composed
+    std::uint64_t epoch = 0;          // the set-up in the guest has done its work when it reports this one
+    bool units_changed = false;       // a unit's drop-in changed
+    std::string failure;
+};
+
+struct Granted {
+    std::vector<Change> changes;
+    std::string failure;
+};
+
+struct TestRequest {
+    std::string machine;
+    SelfTestLevel level = SelfTestLevel::quick;
+    std::vector<DeviceNode> nodes;    // every NVIDIA node of the host
+    std::vector<DeviceNode> granted;  // those of them the machine may open
+    std::uint64_t epoch = 0;
+};
+
+struct Tested {
+    TestRun run;
+    std::vector<std::string> violations;  // what the isolation probe found wrong, as sentences
+    std::string failure;                  // the worker itself failed
+};
+
+// What must survive a restart of the daemon, per running machine.
+struct Remembered {
+    Instance instance;
+    bool revoked = false;
+    Verdict verdict;
+    std::uint64_t tested_usec = 0;
+    bool operator==(const Remembered&) const = default;
+};
+
+class Ports {
+public:
+    virtual ~Ports() = default;
+    virtual void look(const std::string& machine, Reply<Looked> reply) = 0;
+    virtual bool has_generation(const std::string& generation) const = 0;  // complete in the store
+    virtual void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) = 0;
+    virtual void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) = 0;
+    // Asks systemd to read its units again, if a changed one is loaded.
+    virtual void reload_units(const std::string& machine, Reply<std::string> reply) = 0;
+    // Makes the running unit's DeviceAllow its own list, less any of `nodes`, plus `granted`.
+    virtual void grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
+                       const std::vector<DeviceNode>& granted, Reply<Granted> reply) = 0;
+    // The machine has ended: what grant() left behind for that unit goes.
+    virtual void release(const Instance& instance, Reply<std::string> reply) = 0;
+    virtual void start(const std::string& machine, Reply<std::string> reply) = 0;
+    virtual void stop(const Instance& instance, Reply<std::string> reply) = 0;
+    // cuda-nspawn@NAME.service shall be active (its start asks for a verdict) or not. Needs no answer.
+    virtual void follow(const std::string& machine, bool active) = 0;
+    virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;
+    virtual void remember(const std::string& machine, const Remembered& state) = 0;
+    virtual void forget(const std::string& machine) = 0;
+    virtual std::uint64_t now_usec() const = 0;  // CLOCK_REALTIME
+};
+
+enum class Severity { debug, info, notice, warning, error };
+
+// Who hears what the engine does: the bus and the journal.
+class Observer {
+public:
+    virtual ~Observer() = default;
+    virtual void machine_added(const std::string& machine) = 0;
+    virtual void machine_changed(const std::string& machine) = 0;
+    virtual void machine_removed(const std::string& machine) = 0;
+    virtual void driver_changed() = 0;
+    virtual void job_added(unsigned id) = 0;
+    virtual void job_changed(unsigned id) = 0;
+    virtual void job_ended(unsigned id) = 0;
+    virtual void job_forgotten(unsigned id) = 0;
+    virtual void message(Severity severity, const std::string& machine, const std::string& text) = 0;
+};
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,115 @@
+#include "guest/guest.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "guest/libc_evidence.hpp"
+#include "guest/os_release.hpp"
+#include "guest/printable.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+constexpr std::size_t os_release_limit = std::size_t{64} * 1024;
+constexpr std::size_t longest_id = 64;
+constexpr std::size_t longest_name = 128;
+
+bool is_os_id(std::string_view id) {
+    return !id.empty() && id.size() <= longest_id && std::ranges::all_of(id, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    });
+}
+
+void read_os_release(const GuestTree& tree, Guest& guest) {
+    auto text = tree.read("/etc/os-release", os_release_limit);
+    if (!text) text = tree.read("/usr/lib/os-release", os_release_limit);
+    if (!text) return;
+    auto assignments = parse_os_release(*text);
+    if (is_os_id(assignments["ID"])) guest.os_id = assignments["ID"];
+    for (const char* key : {"PRETTY_NAME", "NAME", "ID"}) {
+        guest.os_name = printable(assignments[key], longest_name);
+        if (!guest.os_name.empty()) return;
+    }
+}
+
+bool any_file(const GuestTree& tree, std::initializer_list<std::string_view> paths) {
+    return std::ranges::any_of(paths, [&](std::string_view path) { return tree.is_file(path); });
+}
+
+struct Version {
+    unsigned major = 0;
+    unsigned minor = 0;
+    auto operator<=>(const Version&) const = default;
+};
+
+// Fields that are missing or too large count as 0.
+Version parse_version(std::string_view text) {
+    Version version;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version.major);
+    if (error == std::errc{} && end != text.data() + text.size() && *end == '.') {
+        std::from_chars(end + 1, text.data() + text.size(), version.minor);
+    }
+    return version;
+}
+
+constexpr Version oldest_glibc{2, 17};  // what the self-test is linked for, and NVIDIA's libraries too
+
+}  // namespace
+
+Guest examine_guest(const GuestTree& tree) {
+    Guest guest;
+    read_os_release(tree, guest);
+    LibcEvidence evidence = find_libc(tree);
+    guest.libc = evidence.libc;
+    guest.libc_version = std::move(evidence.version);
+    guest.architecture = std::move(evidence.architecture);
+    guest.has_systemd = any_file(tree, {"/usr/lib/systemd/systemd", "/lib/systemd/systemd"});
+    guest.has_ldconfig = any_file(tree, {"/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/bin/ldconfig"});
+    return guest;
+}
+
+std::optional<std::string> guest_problem(const Guest& guest, std::string_view host_architecture) {
+    if (guest == Guest{}) {
+        return "No operating system was found in the machine's root file system; install one there, or give the "
+               "machine's image its name.";
+    }
+    std::string subject = guest.os_name.empty() ? "The guest" : fmt::format("The guest ({})", guest.os_name);
+    if (guest.libc == Libc::musl) {
+        return fmt::format(
+            "{} uses musl, as Alpine does, and NVIDIA's driver needs glibc: use a distribution with "
+            "glibc, for example Debian, Ubuntu or Fedora.",
+            subject);
+    }
+    if (guest.libc == Libc::none) {
+        return fmt::format(
+            "{} has no glibc where programs look for it (/lib64, /lib, /usr/lib64, /usr/lib), and "
+            "NVIDIA's driver needs it: use a distribution that keeps glibc there.",
+            subject);
+    }
+    if (!host_architecture.empty() && guest.architecture != host_architecture) {
+        return fmt::format("{} is built for another processor ({}) than the host's driver ({}): use an image for {}.",
+                           subject, guest.architecture, host_architecture, host_architecture);
+    }
+    if (!guest.libc_version.empty() && parse_version(guest.libc_version) < oldest_glibc) {
+        return fmt::format(
+            "{} has glibc {}, and {}.{} is the oldest that the driver runs with: use a newer release of "
+            "the distribution.",
+            subject, guest.libc_version, oldest_glibc.major, oldest_glibc.minor);
+    }
+    if (!guest.has_systemd) {
+        return fmt::format("{} boots no systemd, which is not supported by this version: install systemd in it.",
+                           subject);
+    }
+    // Without it the guest's loader has no cache, and would never find the driver's libraries.
+    if (!guest.has_ldconfig) {
+        return fmt::format(
+            "{} has no ldconfig, which tells its programs where the driver's libraries are: install the "
+            "package that brings /sbin/ldconfig (libc-bin on Debian, glibc elsewhere).",
+            subject);
+    }
+    return std::nullopt;
+}
+
+}  // namespace cuda_nspawn

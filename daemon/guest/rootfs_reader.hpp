@@ -1,0 +1,31 @@
+// The one way from the host into a root file system that a guest controls: openat2 with RESOLVE_IN_ROOT and
+// RESOLVE_NO_MAGICLINKS, O_NONBLOCK|O_NOCTTY|O_CLOEXEC, regular files only, size caps. No lookup enters another mount
+// below the root (RESOLVE_NO_XDEV): what lies there counts as absent. (Linux: openat2(2))
+#pragma once
+
+#include <filesystem>
+
+#include "guest/guest.hpp"
+
+namespace cuda_nspawn {
+
+class RootfsReader final : public GuestTree {
+public:
+    // Opens the directory itself (following the host's links to it). Throws std::system_error.
+    explicit RootfsReader(const std::filesystem::path& root);
+    explicit RootfsReader(int root_fd);  // takes the descriptor
+    ~RootfsReader() override;
+    RootfsReader(const RootfsReader&) = delete;
+    RootfsReader& operator=(const RootfsReader&) = delete;
+
+    std::optional<std::string> read(std::string_view path, std::size_t limit) const override;
+    std::vector<std::string> list(std::string_view path, std::size_t limit) const override;
+    bool is_file(std::string_view path) const override;
+    bool is_directory(std::string_view path) const override;
+
+private:
+    int open(std::string_view path, int flags) const;  // -1 when it cannot be opened safely
+    int root_;
+};
+
+}  // namespace cuda_nspawn

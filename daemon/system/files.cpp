@@ -1,0 +1,107 @@
+#include "system/files.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+
+#include "policy/machine_name.hpp"
+
+namespace cuda_nspawn {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, name, result, milliseconds, detail)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verdict, result, summary, checks, gpu_uuids, milliseconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Instance, unit, leader, since_usec)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Remembered, instance, revoked, verdict, tested_usec)
+
+namespace {
+
+constexpr std::size_t file_limit = 1 << 20;
+
+Policy read_defaults(const std::filesystem::path& path, std::vector<std::string>& warnings) {
+    const auto text = read_file(path);
+    if (!text) return {};
+    auto parsed = parse_defaults(path.string(), *text);
+    if (const auto* policy = std::get_if<Policy>(&parsed)) return *policy;
+    for (const Diagnostic& diagnostic : std::get<std::vector<Diagnostic>>(parsed)) warnings.push_back(to_string(diagnostic));
+    return {};
+}
+
+std::vector<std::filesystem::path> yaml_files(const std::filesystem::path& directory) {
+    std::vector<std::filesystem::path> paths;
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+        if (entry->path().extension() == ".yaml") paths.push_back(entry->path());
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
+}  // namespace
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+    std::ifstream stream(path, std::ios::binary);
+    std::string text(file_limit, '\0');
+    if (!stream || !stream.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) return std::nullopt;
+    text.resize(static_cast<std::size_t>(stream.gcount()));
+    return text;
+}
+
+void write_file_atomically(const std::filesystem::path& path, const std::string& text) {
+    const std::filesystem::path temporary = path.parent_path() / fmt::format(".{}.new", path.filename().string());
+    std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
+    stream << text;
+    stream.close();
+    std::error_code error;
+    if (stream) std::filesystem::rename(temporary, path, error);
+    if (!stream || error) {
+        std::filesystem::remove(temporary, error);
+        throw std::runtime_error(fmt::format("cannot write {}", path.string()));
+    }
+}
+
+PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories, const std::filesystem::path& defaults_path) {
+    PolicyFiles result;
+    const Policy defaults = read_defaults(defaults_path, result.warnings);
+    std::set<std::string> seen;
+    for (const auto& directory : directories)
+        for (const auto& path : yaml_files(directory)) {
+            const std::string machine = path.stem();
+            if (!seen.insert(machine).second) continue;
+            if (const auto error = machine_name_error(machine)) {
+                result.warnings.push_back(fmt::format("{}: {}", path.string(), *error));
+                continue;
+            }
+            if (const auto text = read_file(path))
+                result.files.push_back({machine, parse_policy(path.string(), *text, defaults)});
+            else
+                result.files.push_back({machine, std::vector{Diagnostic{path, 0, 0, "the file cannot be read, or is larger than 1 MiB"}}});
+        }
+    return result;
+}
+
+void write_state(const std::filesystem::path& path, const Remembered& state) {
+    write_file_atomically(path, nlohmann::json(state).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+std::map<std::string, Remembered> read_states(const std::filesystem::path& directory) {
+    std::map<std::string, Remembered> states;
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+        if (entry->path().extension() != ".json") continue;
+        const auto text = read_file(entry->path());
+        const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
+        if (json.is_discarded()) continue;
+        try {
+            states[entry->path().stem()] = json.get<Remembered>();
+        } catch (const nlohmann::json::exception&) {
+            continue;  // of another version: only a memory
+        }
+    }
+    return states;
+}
+
+}  // namespace cuda_nspawn

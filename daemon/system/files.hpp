@@ -1,0 +1,31 @@
+// Small files of the daemon's own: policies, state, requests. Nothing of a guest is read with these.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+// At most 1 MiB; nothing if it cannot be read.
+std::optional<std::string> read_file(const std::filesystem::path& path);
+// By a temporary name and a rename. Throws std::runtime_error that names the file.
+void write_file_atomically(const std::filesystem::path& path, const std::string& text);
+
+// All policies of the directories; of files with one name the first directory's wins, as systemd does it.
+struct PolicyFiles {
+    std::vector<PolicyFile> files;
+    std::vector<std::string> warnings;  // files whose name is no machine's, and what is wrong with defaults.yaml
+};
+PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories, const std::filesystem::path& defaults);
+
+// Remembered as JSON. An unreadable file counts as absent: it is only a memory.
+void write_state(const std::filesystem::path& path, const Remembered& state);
+std::map<std::string, Remembered> read_states(const std::filesystem::path& directory);
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,268 @@
+#include "system/live_ports.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "driver/generation.hpp"
+#include "names.hpp"
+#include "plan/settings.hpp"
+#include "system/files.hpp"
+#include "worker/enter_protocol.hpp"
+#include "worker/protocol.hpp"
+
+namespace cuda_nspawn {
+
+namespace fs = std::filesystem;
+
+template <class Item>
+void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
+    batch.items.push_back(std::move(item));
+    if (std::exchange(batch.scheduled, true)) return;
+    loop_.defer([this, &batch, send] {
+        batch.scheduled = false;
+        (this->*send)();
+    });
+}
+
+// --- look ------------------------------------------------------------------------------------------------------------
+
+void LivePorts::look(const std::string& machine, Reply<Looked> reply) {
+    gather(looks_, {machine, std::move(reply)}, &LivePorts::send_looks);
+}
+
+void LivePorts::send_looks() {
+    const auto items = std::exchange(looks_.items, {});
+    std::vector<std::string> machines;
+    for (const auto& [machine, reply] : items) machines.push_back(machine);
+    workers_.run("look", look_request(machines), [this, items](const std::string& report, std::string failure) {
+        LookReport images;
+        try {
+            if (failure.empty()) images = parse_look_report(report);
+        } catch (const std::exception& error) {
+            failure = error.what();
+        }
+        for (const auto& [machine, reply] : items) {
+            Looked looked{images[machine], failure};
+            if (failure.empty() && has_unit_overrides(machine))
+                add_unit_problems(machine, std::move(looked), reply);
+            else
+                reply(std::move(looked));
+        }
+    });
+}
+
+// Whether anything but systemd's own template and our drop-ins defines the machine's unit. Asking PID 1 to load a
+// thousand units that nobody changed would be the most expensive part of a start.
+bool LivePorts::has_unit_overrides(const std::string& machine) const {
+    std::error_code ignored;
+    const std::string unit = nspawn_unit(machine);
+    for (const char* directory : {"etc/systemd/system.control", "run/systemd/system.control", "etc/systemd/system",
+                                  "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system"}) {
+        const fs::path base = places_.root / directory;
+        const bool template_is_stock = std::string_view(directory) == "usr/lib/systemd/system";
+        if (fs::exists(base / unit, ignored)) return true;
+        if (!template_is_stock && fs::exists(base / "systemd-nspawn@.service", ignored)) return true;
+        for (const fs::path& drop_ins : {base / (unit + ".d"), base / "systemd-nspawn@.service.d"})
+            for (fs::directory_iterator entry(drop_ins, ignored), end; entry != end; entry.increment(ignored)) {
+                const std::string name = entry->path().filename();
+                if (name != "50-cuda-nspawn.conf" && name != "10-cuda-nspawn.conf" && name.ends_with(".conf")) return true;
+            }
+    }
+    return false;
+}
+
+void LivePorts::add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply) {
+    systemd_.get_exec_start(nspawn_unit(machine), [machine, looked, reply](const Systemd::ExecStart& found) mutable {
+        std::vector<std::string> admins;
+        for (const std::string& path : found.drop_ins)
+            if (!path.ends_with("-cuda-nspawn.conf")) admins.push_back(path);
+        if (found.failure.empty())
+            looked.image.unit_problems = exec_start_problems(machine, found.argv, admins);
+        reply(std::move(looked));
+    });
+}
+
+// --- store and exposure ----------------------------------------------------------------------------------------------
+
+bool LivePorts::has_generation(const std::string& generation) const {
+    return generation_is_complete(generation, places_.root / names::store_directory.substr(1));
+}
+
+void LivePorts::build(const Driver&, const std::string& generation, Reply<std::string> reply) {
+    StoreRequest request{generation, generations_in_use()};
+    request.keep.push_back(generation);
+    workers_.run("store", to_json(request),
+                 [reply](const std::string&, const std::string& failure) { reply(failure); });
+}
+
+void LivePorts::expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) {
+    if (dry_run)
+        gather(dry_runs_, {plan, std::move(reply)}, &LivePorts::send_dry_runs);
+    else
+        gather(exposures_, {plan, std::move(reply)}, &LivePorts::send_exposures);
+}
+
+void LivePorts::send_exposures() { send_exposures_of(std::exchange(exposures_.items, {}), false); }
+void LivePorts::send_dry_runs() { send_exposures_of(std::exchange(dry_runs_.items, {}), true); }
+
+void LivePorts::send_exposures_of(std::vector<std::pair<Plan, Reply<Exposed>>> items, bool dry_run) {
+    ExposeRequest request;
+    request.dry_run = dry_run;
+    for (const auto& [plan, reply] : items) request.plans.push_back(plan);
+    workers_.run("expose", to_json(request), [items](const std::string& report, std::string failure) {
+        ExposeReport results;
+        try {
+            if (failure.empty()) results = parse_expose_report(report);
+        } catch (const std::exception& error) {
+            failure = error.what();
+        }
+        for (const auto& [plan, reply] : items) {
+            Exposed result;
+            if (const auto place = results.find(plan.machine); place != results.end())
+                result = place->second;
+            else
+                result.failure = failure.empty() ? "the worker did not report on this machine" : failure;
+            reply(std::move(result));
+        }
+    });
+}
+
+// --- systemd's units -------------------------------------------------------------------------------------------------
+
+void LivePorts::reload_units(const std::string& machine, Reply<std::string> reply) {
+    gather(reloads_, {machine, std::move(reply)}, &LivePorts::send_reloads);
+}
+
+void LivePorts::send_reloads() {
+    const auto items = std::exchange(reloads_.items, {});
+    std::vector<std::string> units;
+    for (const auto& [machine, reply] : items) {
+        units.push_back(nspawn_unit(machine));
+        units.push_back(scope_unit(machine));
+    }
+    const auto answer = [items](const std::string& failure) {
+        for (const auto& [machine, reply] : items) reply(failure);
+    };
+    // A unit that is not loaded reads its drop-ins when it is.
+    systemd_.loaded_units(units, [this, answer](const std::vector<std::string>& loaded) {
+        if (loaded.empty()) return answer("");
+        systemd_.reload(answer);
+    });
+}
+
+fs::path LivePorts::control_copy(const std::string& unit) const { return places_.runtime / "state" / (unit + ".control"); }
+
+// systemd writes what SetUnitProperties set into a file that would outlive the instance. Its text is kept, so that
+// release() takes away exactly that and nothing an admin set later.
+void LivePorts::keep_control_text(const std::string& unit) const {
+    const auto text =
+        read_file(places_.root / "run/systemd/system.control" / (unit + ".d") / "50-DeviceAllow.conf");
+    if (text) write_file_atomically(control_copy(unit), *text);
+}
+
+void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
+                      const std::vector<DeviceNode>& granted, Reply<Granted> reply) {
+    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, nodes, granted, reply](const DeviceRules& present, const std::string& failure) {
+        if (!failure.empty()) return reply({{}, failure});
+        std::set<std::string> ours;
+        for (const DeviceNode& node : nodes) ours.insert(device_rule(node));
+        DeviceRules wanted;
+        std::set<std::string> before;
+        for (const auto& rule : present) {
+            if (ours.contains(rule.first))
+                before.insert(rule.first);
+            else
+                wanted.push_back(rule);
+        }
+        Granted result;
+        for (const DeviceNode& node : granted) {
+            const std::string rule = device_rule(node);
+            wanted.emplace_back(rule, "rw");
+            if (before.erase(rule) == 0) result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
+        }
+        for (const std::string& rule : before) result.changes.push_back({"deny", rule, fmt::format("for {}", unit)});
+        if (result.changes.empty()) return reply(std::move(result));
+        systemd_.set_device_rules(unit, wanted, [this, unit, result, reply](const std::string& error) mutable {
+            result.failure = error;
+            if (error.empty()) keep_control_text(unit);
+            reply(std::move(result));
+        });
+    });
+}
+
+void LivePorts::release(const Instance& instance, Reply<std::string> reply) {
+    const fs::path copy = control_copy(instance.unit);
+    const auto text = read_file(copy);
+    if (!text) return loop_.defer([reply] { reply(""); });
+    ExposeRequest request;
+    request.releases[instance.unit] = *text;
+    workers_.run("expose", to_json(request), [this, copy, unit = instance.unit, reply](const std::string&, const std::string& failure) {
+        if (!failure.empty()) return reply(failure);
+        std::error_code ignored;
+        fs::remove(copy, ignored);
+        systemd_.loaded_units({unit}, [this, reply](const std::vector<std::string>& loaded) {
+            if (loaded.empty()) return reply("");
+            systemd_.reload(reply);
+        });
+    });
+}
+
+// --- machines --------------------------------------------------------------------------------------------------------
+
+void LivePorts::start(const std::string& machine, Reply<std::string> reply) {
+    systemd_.run_job("StartUnit", nspawn_unit(machine), [this, machine, reply](const std::string& failure) {
+        if (!failure.empty()) return reply(failure);
+        // machined's signal may come a moment later than systemd's; the engine must know the instance before it goes on.
+        machined_.get_instance(machine, [this, machine, reply](const std::optional<Instance>& instance) {
+            if (!instance)
+                return reply(fmt::format("{} started, but machine \"{}\" is gone again: see journalctl -u {}",
+                                         nspawn_unit(machine), machine, nspawn_unit(machine)));
+            on_instance(machine, *instance);
+            reply("");
+        });
+    });
+}
+
+void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
+    systemd_.run_job("StopUnit", instance.unit, std::move(reply));
+}
+
+void LivePorts::follow(const std::string& machine, bool active) {
+    systemd_.run_job(active ? "StartUnit" : "StopUnit", our_unit(machine), [](const std::string&) {
+        // A start that fails says so in the unit itself.
+    });
+}
+
+void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
+    workers_.run("test", to_json(request), [reply](const std::string& report, const std::string& failure) {
+        Tested tested;
+        try {
+            if (failure.empty()) tested = parse_enter_report(report);
+            tested.failure = failure;
+        } catch (const std::exception& error) {
+            tested.failure = error.what();
+        }
+        reply(std::move(tested));
+    });
+}
+
+// --- memory ----------------------------------------------------------------------------------------------------------
+
+void LivePorts::remember(const std::string& machine, const Remembered& state) {
+    write_state(places_.runtime / "state" / (machine + ".json"), state);
+}
+
+void LivePorts::forget(const std::string& machine) {
+    std::error_code ignored;
+    fs::remove(places_.runtime / "state" / (machine + ".json"), ignored);
+}
+
+std::uint64_t LivePorts::now_usec() const {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,79 @@
+// The engine's ports on a real host: systemd, machined and the workers. Requests that come within one turn of the loop
+// go out together, so that a thousand machines cost a handful of processes.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/ports.hpp"
+#include "system/event_loop.hpp"
+#include "system/machined.hpp"
+#include "system/systemd.hpp"
+#include "system/workers.hpp"
+
+namespace cuda_nspawn {
+
+class LivePorts final : public Ports {
+public:
+    struct Places {
+        std::filesystem::path root = "/";                            // for unit directories
+        std::filesystem::path runtime = "/run/cuda-nspawn";          // work/ and state/ below it
+    };
+    LivePorts(EventLoop& loop, Systemd& systemd, Machined& machined, Workers& workers, Places places)
+        : loop_(loop), systemd_(systemd), machined_(machined), workers_(workers), places_(std::move(places)) {}
+
+    // Called when start() learns of the new instance before machined's signal was handled.
+    std::function<void(const std::string&, const Instance&)> on_instance;
+    // Generations that the store keeps besides the one being built.
+    std::function<std::vector<std::string>()> generations_in_use;
+
+    void look(const std::string& machine, Reply<Looked> reply) override;
+    bool has_generation(const std::string& generation) const override;
+    void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) override;
+    void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override;
+    void reload_units(const std::string& machine, Reply<std::string> reply) override;
+    void grant(const Instance& instance, const std::vector<DeviceNode>& nodes, const std::vector<DeviceNode>& granted,
+               Reply<Granted> reply) override;
+    void release(const Instance& instance, Reply<std::string> reply) override;
+    void start(const std::string& machine, Reply<std::string> reply) override;
+    void stop(const Instance& instance, Reply<std::string> reply) override;
+    void follow(const std::string& machine, bool active) override;
+    void test(const TestRequest& request, Reply<Tested> reply) override;
+    void remember(const std::string& machine, const Remembered& state) override;
+    void forget(const std::string& machine) override;
+    std::uint64_t now_usec() const override;
+
+private:
+    // What waits for the end of this turn of the loop, and is sent as one.
+    template <class Item>
+    struct Batch {
+        std::vector<Item> items;
+        bool scheduled = false;
+    };
+    template <class Item>
+    void gather(Batch<Item>& batch, Item item, void (LivePorts::*send)());
+    void send_looks();
+    void send_exposures();
+    void send_dry_runs();
+    void send_exposures_of(std::vector<std::pair<Plan, Reply<Exposed>>> items, bool dry_run);
+    void send_reloads();
+    void add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply);
+    bool has_unit_overrides(const std::string& machine) const;
+    void keep_control_text(const std::string& unit) const;
+    std::filesystem::path control_copy(const std::string& unit) const;
+
+    EventLoop& loop_;
+    Systemd& systemd_;
+    Machined& machined_;
+    Workers& workers_;
+    Places places_;
+    Batch<std::pair<std::string, Reply<Looked>>> looks_;
+    Batch<std::pair<Plan, Reply<Exposed>>> exposures_;
+    Batch<std::pair<Plan, Reply<Exposed>>> dry_runs_;
+    Batch<std::pair<std::string, Reply<std::string>>> reloads_;
+};
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,37 @@
+// systemd-machined on the bus: org.freedesktop.machine1(5). Which machines run, and when that changes.
+#pragma once
+
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+class Machined {
+public:
+    struct Handlers {
+        std::function<void(const std::string& machine, const Instance&)> started;
+        std::function<void(const std::string& machine)> ended;
+        std::function<void()> restarted;  // machined has a new owner on the bus: enumerate again
+    };
+    // Subscribes at once, so that nothing is missed between enumeration and signals.
+    Machined(sdbus::IConnection& connection, Handlers handlers);
+
+    void enumerate(std::function<void(std::map<std::string, Instance>, std::string failure)> reply);
+    void get_instance(const std::string& machine, std::function<void(std::optional<Instance>)> reply);
+
+private:
+    void get_instance_at(const sdbus::ObjectPath& path, std::function<void(std::optional<Instance>)> reply);
+
+    sdbus::IConnection& connection_;
+    Handlers handlers_;
+    std::unique_ptr<sdbus::IProxy> manager_;
+    std::unique_ptr<sdbus::IProxy> bus_;
+};
+
+}  // namespace cuda_nspawn

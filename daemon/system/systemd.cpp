@@ -1,0 +1,159 @@
+#include "system/systemd.hpp"
+
+#include <fmt/format.h>
+
+#include <tuple>
+
+namespace cuda_nspawn {
+
+namespace {
+
+const sdbus::ServiceName service{"org.freedesktop.systemd1"};
+const sdbus::ObjectPath root{"/org/freedesktop/systemd1"};
+constexpr const char* manager_interface = "org.freedesktop.systemd1.Manager";
+
+const char* interface_of(const std::string& unit) {
+    return unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
+}
+
+std::string sentence(const std::string& unit, const std::string& result) {
+    if (result == "done") return "";
+    return fmt::format("{} could not be started or stopped ({}): see systemctl status {}", unit, result, unit);
+}
+
+using BusRule = sdbus::Struct<std::string, std::string>;
+
+}  // namespace
+
+Systemd::Systemd(sdbus::IConnection& connection)
+    : connection_(connection), manager_(sdbus::createProxy(connection, service, root)) {
+    manager_->uponSignal("JobRemoved")
+        .onInterface(manager_interface)
+        .call([this](std::uint32_t, const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
+            job_removed(job, unit, result);
+        });
+    // Without a subscriber systemd sends no signals.
+    manager_->callMethodAsync("Subscribe").onInterface(manager_interface).uponReplyInvoke([](std::optional<sdbus::Error>) {});
+}
+
+void Systemd::job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
+    const auto place = jobs_.find(job);
+    if (place == jobs_.end()) {
+        if (starting_ > 0) early_results_[job] = sentence(unit, result);
+        return;
+    }
+    const auto reply = std::move(place->second);
+    jobs_.erase(place);
+    reply(sentence(unit, result));
+}
+
+void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply) {
+    ++starting_;
+    manager_->callMethodAsync(verb)
+        .onInterface(manager_interface)
+        .withArguments(unit, "replace")
+        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& job) {
+            --starting_;
+            if (error) return reply(fmt::format("{}: {}", unit, error->getMessage()));
+            const auto early = early_results_.find(job);
+            if (early == early_results_.end()) {
+                jobs_[job] = reply;
+                return;
+            }
+            const std::string result = early->second;
+            early_results_.clear();
+            reply(result);
+        });
+}
+
+void Systemd::reload(Reply<std::string> reply) {
+    manager_->callMethodAsync("Reload")
+        .onInterface(manager_interface)
+        .withTimeout(std::chrono::seconds(90))
+        .uponReplyInvoke([reply](std::optional<sdbus::Error> error) {
+            reply(error ? fmt::format("systemd did not reload its units: {}", error->getMessage()) : "");
+        });
+}
+
+void Systemd::loaded_units(const std::vector<std::string>& names,
+                           std::function<void(std::vector<std::string>)> reply) {
+    using Unit = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string, sdbus::ObjectPath,
+                               std::uint32_t, std::string, sdbus::ObjectPath>;
+    manager_->callMethodAsync("ListUnitsByPatterns")
+        .onInterface(manager_interface)
+        .withArguments(std::vector<std::string>{},
+                       std::vector<std::string>{"systemd-nspawn@*.service", "machine-*.scope"})
+        .uponReplyInvoke([names, reply](std::optional<sdbus::Error> error, const std::vector<Unit>& units) {
+            // Not knowing is answered with a reload that may be needless.
+            if (error) return reply(names);
+            std::vector<std::string> loaded;
+            for (const Unit& unit : units)
+                for (const std::string& name : names)
+                    if (std::get<0>(unit) == name) loaded.push_back(name);
+            reply(loaded);
+        });
+}
+
+// Lives until the call it was made for is answered: the reply holds it.
+std::shared_ptr<sdbus::IProxy> Systemd::unit_proxy(const sdbus::ObjectPath& path) {
+    return sdbus::createProxy(connection_, service, path);
+}
+
+void Systemd::set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply) {
+    std::vector<BusRule> list;
+    for (const auto& [path, access] : rules) list.emplace_back(path, access);
+    using Property = sdbus::Struct<std::string, sdbus::Variant>;
+    // An empty assignment resets the list (systemd.resource-control(5)); both take effect together.
+    const std::vector<Property> properties{Property{"DeviceAllow", sdbus::Variant(std::vector<BusRule>{})},
+                                           Property{"DeviceAllow", sdbus::Variant(list)}};
+    manager_->callMethodAsync("SetUnitProperties")
+        .onInterface(manager_interface)
+        .withArguments(unit, true, properties)
+        .uponReplyInvoke([unit, reply](std::optional<sdbus::Error> error) {
+            reply(error ? fmt::format("the device rules of {} could not be set: {}", unit, error->getMessage()) : "");
+        });
+}
+
+void Systemd::get_device_rules(const std::string& unit, std::function<void(DeviceRules, std::string)> reply) {
+    manager_->callMethodAsync("GetUnit")
+        .onInterface(manager_interface)
+        .withArguments(unit)
+        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
+            if (error) return reply({}, fmt::format("{}: {}", unit, error->getMessage()));
+            const auto proxy = unit_proxy(path);
+            proxy->getPropertyAsync("DeviceAllow").onInterface(interface_of(unit)).uponReplyInvoke(
+                [proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& value) {
+                    if (failed) return reply({}, fmt::format("{}: {}", unit, failed->getMessage()));
+                    DeviceRules rules;
+                    for (const BusRule& rule : value.get<std::vector<BusRule>>())
+                        rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
+                    reply(rules, "");
+                });
+        });
+}
+
+void Systemd::get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply) {
+    using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t, std::uint64_t,
+                                  std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
+    manager_->callMethodAsync("LoadUnit")
+        .onInterface(manager_interface)
+        .withArguments(unit)
+        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
+            if (error) return reply({{}, {}, fmt::format("{}: {}", unit, error->getMessage())});
+            const auto proxy = unit_proxy(path);
+            proxy->callMethodAsync("GetAll")
+                .onInterface("org.freedesktop.DBus.Properties")
+                .withArguments(std::string())
+                .uponReplyInvoke([proxy, unit, reply](std::optional<sdbus::Error> failed,
+                                               const std::map<std::string, sdbus::Variant>& properties) {
+                    if (failed) return reply({{}, {}, fmt::format("{}: {}", unit, failed->getMessage())});
+                    ExecStart result;
+                    result.drop_ins = properties.at("DropInPaths").get<std::vector<std::string>>();
+                    const auto commands = properties.at("ExecStart").get<std::vector<Command>>();
+                    if (!commands.empty()) result.argv = std::get<1>(commands.front());
+                    reply(std::move(result));
+                });
+        });
+}
+
+}  // namespace cuda_nspawn

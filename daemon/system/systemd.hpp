@@ -1,0 +1,50 @@
+// PID 1 on the bus: org.freedesktop.systemd1(5). Every call is asynchronous; nothing here waits.
+#pragma once
+
+#include <sdbus-c++/sdbus-c++.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+using DeviceRules = std::vector<std::pair<std::string, std::string>>;  // path or "/dev/char/M:N", and "rwm"
+
+class Systemd {
+public:
+    explicit Systemd(sdbus::IConnection& connection);
+
+    // The job's end: empty, or a sentence. `verb` is StartUnit or StopUnit.
+    void run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply);
+    void reload(Reply<std::string> reply);
+    // Those of the units that systemd has loaded.
+    void loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply);
+    // Sets the runtime DeviceAllow list of a unit in one call, whatever it was.
+    void set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply);
+    void get_device_rules(const std::string& unit, std::function<void(DeviceRules, std::string failure)> reply);
+    // argv of the service's ExecStart and its drop-ins, of a unit that is loaded for this if need be.
+    struct ExecStart {
+        std::vector<std::string> argv;
+        std::vector<std::string> drop_ins;
+        std::string failure;
+    };
+    void get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply);
+
+private:
+    std::shared_ptr<sdbus::IProxy> unit_proxy(const sdbus::ObjectPath& path);
+    void job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result);
+
+    sdbus::IConnection& connection_;
+    std::unique_ptr<sdbus::IProxy> manager_;
+    std::map<std::string, Reply<std::string>> jobs_;    // by job path
+    std::map<std::string, std::string> early_results_;  // of jobs that ended before their path was known
+    unsigned starting_ = 0;  // StartUnit calls without an answer yet
+};
+
+}  // namespace cuda_nspawn

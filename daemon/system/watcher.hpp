@@ -1,0 +1,34 @@
+// inotify on directories: editors that write, rename or link a file into place are all noticed. inotify(7)
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "system/event_loop.hpp"
+
+namespace cuda_nspawn {
+
+class Watcher {
+public:
+    explicit Watcher(EventLoop& loop) : loop_(loop) {}
+    ~Watcher();
+    Watcher(const Watcher&) = delete;
+    Watcher& operator=(const Watcher&) = delete;
+
+    // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that does
+    // not exist yet is waited for through its parent.
+    void watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string> names)> callback);
+
+private:
+    struct Watch;
+    void arm(Watch& watch);
+    static int on_event(sd_event_source* source, const struct inotify_event* event, void* data);
+
+    EventLoop& loop_;
+    std::vector<std::shared_ptr<Watch>> watches_;
+};
+
+}  // namespace cuda_nspawn

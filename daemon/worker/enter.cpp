@@ -1,0 +1,76 @@
+#include "worker/enter.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "worker/enter_cgroup.hpp"
+#include "worker/enter_machine.hpp"
+#include "worker/enter_probe.hpp"
+#include "worker/enter_program.hpp"
+#include "worker/enter_protocol.hpp"
+#include "worker/enter_setup.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::string read_text(const std::filesystem::path& path) {
+    std::ifstream stream(path);
+    std::ostringstream content;
+    content << stream.rdbuf();
+    return content.str();
+}
+
+double milliseconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+TestRun test(const TestRequest& request, const RunningMachine& machine, const TestCgroup& cgroup,
+             const EnterPlaces& places, const EnterLimits& limits) {
+    const auto begin = Clock::now();
+    const auto epoch_file = places.machines / request.machine / "guest/epoch";
+    const auto state = wait_for_setup(machine, request.epoch, epoch_file, places.proc, limits.setup);
+    if (!state) {
+        TestRun run;
+        run.end = TestEnd::not_started;
+        run.milliseconds = milliseconds_since(begin);
+        run.reason = machine.is_alive()
+                         ? fmt::format("the set-up in the guest was not done within {} s; see systemctl -M {} status "
+                                       "cuda-nspawn-setup.service, and that the guest runs systemd and was started after "
+                                       "its policy was made",
+                                       limits.setup.count() / 1000, request.machine)
+                         : "the machine ended before its set-up was done";
+        return run;
+    }
+    const std::string setup = setup_check_line(*state, milliseconds_since(begin));
+    const bool full = request.level == SelfTestLevel::full;
+    TestRun run = run_in_machine(machine, cgroup, places.self_test, full ? "full" : "quick",
+                                 {full ? limits.full : limits.quick, limits.output});
+    run.output.insert(0, setup);
+    return run;
+}
+
+}  // namespace
+
+Tested enter(const TestRequest& request, const EnterPlaces& places, const EnterLimits& limits) {
+    ::signal(SIGPIPE, SIG_IGN);
+    const RunningMachine machine = find_machine(request.machine, places.proc);
+    const TestCgroup cgroup(places.cgroups, machine.cgroup);
+    Tested tested;
+    // The probe first: its proof does not depend on what the guest does.
+    IsolationProbe probe(cgroup, request.nodes, read_text(places.proc / "devices"));
+    tested.run = test(request, machine, cgroup, places, limits);
+    try {
+        tested.violations = isolation_violations(request.nodes, probe.finish(limits.probe), request.granted);
+    } catch (const std::runtime_error& error) {
+        if (!machine.is_alive()) return tested;
+        tested.violations = {error.what()};
+    }
+    return tested;
+}
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,36 @@
+// What the self-test's worker is told and tells: request and report between daemon and worker, the set-up's word in
+// the guest, the isolation probe's finding. Pure; the JSON parsers throw std::runtime_error with a sentence.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+std::string to_json(const TestRequest& request);
+TestRequest parse_enter_request(std::string_view text);
+
+std::string to_json(const Tested& report);
+Tested parse_enter_report(std::string_view text);
+
+// The set-up's own word in the guest: "epoch=N", then lines "note: …" and "error: …". The guest can forge it.
+struct SetupState {
+    std::uint64_t epoch = 0;
+    std::vector<std::string> notes;   // made printable, a few of them
+    std::vector<std::string> errors;
+};
+std::optional<SetupState> parse_setup_state(std::string_view text);
+
+// The set-up's part of the report, as one of the self-test's lines: the host's own, in front of the guest's.
+std::string setup_check_line(const SetupState& state, double milliseconds);
+
+// What differs from what was granted, a sentence for each node. `errors`: one errno per node, 0 where it opened.
+std::vector<std::string> isolation_violations(const std::vector<DeviceNode>& nodes, const std::vector<int>& errors,
+                                              const std::vector<DeviceNode>& granted);
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,97 @@
+#include "worker/enter_setup.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "guest/rootfs_reader.hpp"
+#include "names.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+constexpr std::size_t longest_state = std::size_t{64} * 1024;
+constexpr std::chrono::milliseconds first_nudge{250};
+
+using Clock = std::chrono::steady_clock;
+
+// The guest's root directory, as its leader has it. No guest's path is followed here: the link is the kernel's.
+FileDescriptor open_root(const RunningMachine& machine, const std::filesystem::path& proc) {
+    FileDescriptor root(
+        ::open((proc / std::to_string(machine.leader) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return machine.is_alive() ? std::move(root) : FileDescriptor();
+}
+
+FileDescriptor open_run(int root) {
+    open_how how{};
+    how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    return FileDescriptor(static_cast<int>(::syscall(SYS_openat2, root, "/run", &how, sizeof how)));
+}
+
+// Watches a directory of the guest's by its inode, from outside.
+int watch(int inotify, int directory) {
+    return ::inotify_add_watch(inotify, fmt::format("/proc/self/fd/{}", directory).c_str(),
+                               IN_MOVED_TO | IN_CLOSE_WRITE | IN_ONLYDIR);
+}
+
+void discard_events(int inotify) {
+    std::array<char, 16 * 1024> events{};
+    while (::read(inotify, events.data(), events.size()) > 0) {}
+}
+
+void touch(const std::filesystem::path& file) {
+    const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (fd) ::futimens(fd.get(), nullptr);
+}
+
+// The reader crosses no mount, and the guest's /run is one, so it is the reader's root here.
+std::optional<SetupState> read_state(int run) {
+    static_assert(names::guest_state_file.starts_with("/run/"));
+    const RootfsReader reader(::dup(run));
+    const auto text = reader.read(names::guest_state_file.substr(4), longest_state);
+    return text ? parse_setup_state(*text) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uint64_t epoch,
+                                         const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
+                                         std::chrono::milliseconds limit) {
+    const auto end = Clock::now() + limit;
+    const FileDescriptor root = open_root(machine, proc);
+    const FileDescriptor inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    if (!root || !inotify) return std::nullopt;
+    FileDescriptor run;
+    auto pause = first_nudge;
+    for (bool look_again = true;;) {
+        // A guest that mounts another /run after we looked is found out at the next round.
+        if (look_again) {
+            run = open_run(root.get());
+            if (run) watch(inotify.get(), run.get());
+        }
+        const auto state = run ? read_state(run.get()) : std::nullopt;
+        if (state && state->epoch >= epoch) return state;
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
+        if (left.count() <= 0) return std::nullopt;
+        std::array<pollfd, 2> wait{{{inotify.get(), POLLIN, 0}, {machine.pidfd.get(), POLLIN, 0}}};
+        const int woken = ::poll(wait.data(), wait.size(), static_cast<int>(std::min(left, pause).count()));
+        if (wait[1].revents != 0) return std::nullopt;
+        discard_events(inotify.get());
+        look_again = woken == 0;
+        if (look_again) {
+            touch(epoch_file);
+            pause *= 2;
+        }
+    }
+}
+
+}  // namespace cuda_nspawn

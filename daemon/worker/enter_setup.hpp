@@ -1,0 +1,20 @@
+// Waiting for the guest's own set-up (daemon/inside/setup).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include "worker/enter_machine.hpp"
+#include "worker/enter_protocol.hpp"
+
+namespace cuda_nspawn {
+
+// Sleeps until the set-up has seen `epoch` or a later one; nothing when the time is over or the machine ended.
+// epoch_file: the host's; it is touched now and then, since systemd's path units miss a change that comes while the
+// service they start is just ending.
+std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uint64_t epoch,
+                                         const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
+                                         std::chrono::milliseconds limit);
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,177 @@
+#include "worker/expose.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "driver/generation.hpp"
+#include "names.hpp"
+#include "policy/machine_name.hpp"
+#include "worker/images.hpp"
+#include "worker/tree.hpp"
+
+namespace cuda_nspawn {
+
+namespace {
+
+constexpr std::string_view inside_directory = "/run/cuda-nspawn/machines/.inside";
+
+std::vector<InsideFile> list_inside(const std::filesystem::path& directory) {
+    std::vector<InsideFile> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+        const std::string name = entry.path().lexically_relative(directory);
+        if (entry.is_symlink())
+            files.push_back({name, std::filesystem::read_symlink(entry.path())});
+        else if (entry.is_regular_file())
+            files.push_back({name, ""});
+    }
+    std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    return files;
+}
+
+// One machine's part of a request.
+class Exposing {
+public:
+    Exposing(Tree& tree, const Plan& plan, const RenderContext& context, bool dry_run)
+        : tree_(tree), plan_(plan), rendered_(render(plan, context)), dry_run_(dry_run) {
+        for (const Entry& entry : rendered_.entries) wanted_.insert(entry.path);
+    }
+
+    Exposed run() {
+        result_.notes = rendered_.notes;
+        result_.errors = rendered_.errors;
+        // Taking away comes first: a door that is closed in the cgroup already must not be left in the guest's sight.
+        remove_stale(machine_directory(plan_.machine));
+        for (const Entry& entry : rendered_.entries) make(entry);
+        remove_generated(settings_path(plan_.machine), false);
+        remove_generated(composed_settings_path(plan_.machine), false);
+        remove_generated(unit_drop_in_path(plan_.machine), true);
+        remove_generated(scope_drop_in_path(plan_.machine), true);
+        bump_epoch();
+        return std::move(result_);
+    }
+
+private:
+    void note(std::string type, const std::string& path, std::string detail) {
+        result_.changes.push_back({std::move(type), path, std::move(detail)});
+        const std::string own = machine_directory(plan_.machine) + "/";
+        guest_sees_change_ = guest_sees_change_ || path.starts_with(own);
+        result_.units_changed = result_.units_changed || path.starts_with("/run/systemd/system/");
+    }
+
+    std::string detail(const Entry& entry) const {
+        if (entry.kind == EntryKind::node) return fmt::format("node {}:{}", entry.device.major, entry.device.minor);
+        if (entry.kind == EntryKind::link) return fmt::format("link to {}", entry.content);
+        return std::string(to_string(entry.kind));
+    }
+
+    void make(const Entry& entry) {
+        if (tree_.holds(entry)) return;
+        note(tree_.exists(entry.path) ? "replace" : "create", entry.path, detail(entry));
+        if (!dry_run_) tree_.make(entry);
+    }
+
+    void remove(const std::string& path) {
+        note("remove", path, "");
+        if (!dry_run_) tree_.remove(path);
+    }
+
+    void remove_stale(const std::string& directory) {
+        const std::string epoch = epoch_path();
+        for (const std::string& path : tree_.list(directory))
+            if (!wanted_.contains(path) && (path != epoch || !wanted_.contains(directory))) remove(path);
+        if (!wanted_.contains(directory) && tree_.exists(directory)) remove(directory);
+    }
+
+    // A file of ours that the plan does not have. What lacks our mark is the admin's.
+    void remove_generated(const std::string& path, bool with_directory) {
+        if (wanted_.contains(path)) return;
+        const auto text = tree_.read(path);
+        if (!text || !text->starts_with(names::generated_mark)) return;
+        remove(path);
+        if (with_directory && !dry_run_) tree_.remove_directory_if_empty(path.substr(0, path.rfind('/')));
+    }
+
+    std::string epoch_path() const { return machine_directory(plan_.machine) + "/guest/epoch"; }
+
+    // The guest's set-up answers with the number it saw, so it never repeats, not even when a directory is made anew.
+    void bump_epoch() {
+        if (!wanted_.contains(machine_directory(plan_.machine))) return;
+        const std::string present = tree_.read(epoch_path()).value_or("");
+        result_.epoch = present.empty() ? 0 : std::strtoull(present.c_str(), nullptr, 10);
+        if (dry_run_ || (!guest_sees_change_ && result_.epoch != 0)) return;
+        const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
+            std::chrono::system_clock::now().time_since_epoch());
+        result_.epoch = std::max(result_.epoch + 1, static_cast<std::uint64_t>(now.count()));
+        tree_.write_in_place(epoch_path(), fmt::format("{:020}\n", result_.epoch));
+    }
+
+    Tree& tree_;
+    const Plan& plan_;
+    Rendered rendered_;
+    bool dry_run_;
+    bool guest_sees_change_ = false;
+    std::set<std::string> wanted_;
+    Exposed result_;
+};
+
+bool is_control_file_unit(const std::string& unit) {
+    const bool known = unit.starts_with("systemd-nspawn@") || unit.starts_with("machine-");
+    return known && unit.find('/') == std::string::npos && unit.size() < 256;
+}
+
+// systemd keeps what SetUnitProperties set in a file that would outlive the instance (facts of systemd 252 to 257).
+void release(Tree& tree, const std::string& unit, const std::string& text) {
+    if (!is_control_file_unit(unit)) throw std::runtime_error(fmt::format("{} is no machine's unit", unit));
+    const std::string directory = fmt::format("/run/systemd/system.control/{}.d", unit);
+    const std::string path = directory + "/50-DeviceAllow.conf";
+    if (tree.read(path) != text) return;
+    tree.remove(path);
+    tree.remove_directory_if_empty(directory);
+}
+
+}  // namespace
+
+std::string plan_error(const Plan& plan, const ExposeHost& host) {
+    if (const auto error = machine_name_error(plan.machine)) return *error;
+    const bool clean_path = plan.policy_path.find_first_of("\n\r") == std::string::npos;
+    if (!clean_path || (plan.present && !plan.policy_path.starts_with('/')))
+        return fmt::format("\"{}\" is no path of a policy", plan.policy_path);
+    if (!plan.generation.empty()) {
+        const auto store = host.root / names::store_directory.substr(1);
+        if (!is_generation_name(plan.generation) || !generation_is_complete(plan.generation, store))
+            return fmt::format("the store has no complete generation \"{}\"", plan.generation);
+    }
+    const std::vector<DeviceNode> known = all_nodes(host.driver);
+    for (const DeviceNode& node : plan.nodes)
+        if (std::find(known.begin(), known.end(), node) == known.end())
+            return fmt::format("{} ({}:{}) is no NVIDIA device of this host", node.name, node.major, node.minor);
+    return "";
+}
+
+ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
+    Tree tree(host.root, std::string(inside_directory));
+    RenderContext context;
+    context.inside = list_inside(host.inside);
+    if (!request.dry_run)
+        for (const InsideFile& file : context.inside)
+            if (file.target.empty()) tree.share(host.inside / file.name, file.name);
+    ExposeReport report;
+    for (const Plan& plan : request.plans) {
+        Exposed& result = report[plan.machine];
+        try {
+            result.failure = plan_error(plan, host);
+            if (!result.failure.empty()) continue;
+            context.admin = read_admin_settings(tree, plan.machine, find_image(host.root, plan.machine));
+            result = Exposing(tree, plan, context, request.dry_run).run();
+        } catch (const std::exception& error) {
+            result.failure = error.what();
+        }
+    }
+    for (const auto& [unit, text] : request.releases) release(tree, unit, text);
+    return report;
+}
+
+}  // namespace cuda_nspawn

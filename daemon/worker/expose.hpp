@@ -1,0 +1,24 @@
+// Makes plans real: files, links and nodes on the host. Runs with CAP_MKNOD in its own service; what the request says is
+// checked against the host before anything is touched.
+#pragma once
+
+#include <filesystem>
+
+#include "driver/driver.hpp"
+#include "worker/protocol.hpp"
+
+namespace cuda_nspawn {
+
+struct ExposeHost {
+    std::filesystem::path root = "/";
+    std::filesystem::path inside = "/usr/lib/cuda-nspawn/inside";  // what is put into each machine's guest directory
+    Driver driver;                                                // the kernel side decides which nodes may be made
+};
+
+// One machine's failure is in its report and stops no other. Throws std::runtime_error if the whole request is refused.
+ExposeReport expose(const ExposeRequest& request, const ExposeHost& host);
+
+// What is wrong with a plan that the daemon sent, as a sentence; empty if it may be carried out.
+std::string plan_error(const Plan& plan, const ExposeHost& host);
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,116 @@
+// cuda-nspawn-worker VERB ID: one privileged piece of work for the daemon. Reads /run/cuda-nspawn/work/ID.request,
+// writes ID.result beside it. Started by PID 1 in a unit that has just the rights this verb needs (units/).
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include "driver/generation.hpp"
+#include "driver/kernel_side.hpp"
+#include "guest/rootfs_reader.hpp"
+#include "names.hpp"
+#include "policy/machine_name.hpp"
+#include "worker/enter.hpp"
+#include "worker/enter_protocol.hpp"
+#include "worker/expose.hpp"
+#include "worker/images.hpp"
+#include "worker/protocol.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+constexpr std::string_view work_directory = "/run/cuda-nspawn/work";
+
+std::string run_expose(const std::string& request) {
+    ExposeHost host;
+    const KernelSide kernel = read_kernel_side(HostRoots{});
+    host.driver.gpus = kernel.gpus;
+    host.driver.control = kernel.control;
+    host.driver.modeset = kernel.modeset;
+    return to_json(expose(parse_expose_request(request), host));
+}
+
+Image look(const std::string& machine) {
+    Image image;
+    image.path = find_image("/", machine);
+    if (!image.path.empty() && std::filesystem::is_directory(image.path))
+        image.guest = examine_guest(RootfsReader(std::filesystem::path(image.path)));
+    return image;
+}
+
+std::string run_look(const std::string& request) {
+    LookReport report;
+    for (const std::string& machine : parse_look_request(request))
+        if (is_machine_name(machine)) report[machine] = look(machine);
+    return to_json(report);
+}
+
+std::string run_store(const std::string& text) {
+    const StoreRequest request = parse_store_request(text);
+    const std::filesystem::path store = names::store_directory;
+    if (!request.build.empty()) {
+        // The daemon names the generation; what goes into it, this process finds by itself.
+        const Driver driver = discover_driver(HostRoots{});
+        if (generation_name(driver) != request.build)
+            throw std::runtime_error("the driver's files changed meanwhile; they will be looked at again");
+        build_generation(driver, request.build, store, "/");
+    }
+    collect_generations(store, request.keep);
+    return "{}\n";
+}
+
+std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
+
+std::string read_file(const std::string& path) {
+    std::ifstream stream(path, std::ios::binary);
+    std::ostringstream content;
+    content << stream.rdbuf();
+    if (!stream) throw std::runtime_error(fmt::format("cannot read {}", path));
+    return content.str();
+}
+
+void write_file(const std::string& path, const std::string& text) {
+    const std::string temporary = path + ".new";
+    std::ofstream stream(temporary, std::ios::binary);
+    stream << text;
+    stream.close();
+    if (!stream) throw std::runtime_error(fmt::format("cannot write {}", temporary));
+    std::filesystem::rename(temporary, path);
+}
+
+int run(const std::string& verb, const std::string& id) {
+    static const std::map<std::string, std::function<std::string(const std::string&)>> verbs{
+        {"expose", run_expose}, {"look", run_look}, {"store", run_store}, {"test", run_test}};
+    const auto place = verbs.find(verb);
+    if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
+        fmt::print(stderr, "usage: cuda-nspawn-worker expose|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
+        return 2;
+    }
+    const std::string base = fmt::format("{}/{}", work_directory, id);
+    try {
+        write_file(base + ".result", place->second(read_file(base + ".request")));
+        return 0;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "<3>{}: {}\n", verb, error.what());
+        write_file(base + ".result", failure_report(error.what()));
+        return 1;
+    }
+}
+
+}  // namespace
+}  // namespace cuda_nspawn
+
+int main(int argc, char** argv) {
+    try {
+        return cuda_nspawn::run(argc == 3 ? argv[1] : "", argc == 3 ? argv[2] : "");
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "<3>{}\n", error.what());
+        return 1;
+    }
+}

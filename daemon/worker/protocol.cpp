@@ -1,0 +1,78 @@
+#include "worker/protocol.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+namespace cuda_nspawn {
+
+// nlohmann-json finds these by name, next to the types.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, type, path, detail)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, failure)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig)
+
+static void to_json(nlohmann::json& json, const Capability& value) { json = std::string(to_string(value)); }
+static void from_json(const nlohmann::json& json, Capability& value) {
+    const auto parsed = parse_capability(json.get<std::string>());
+    if (!parsed) throw std::runtime_error(fmt::format("unknown capability {}", json.dump()));
+    value = *parsed;
+}
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation, capabilities,
+                                   nodes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
+
+static void to_json(nlohmann::json& json, const Image& image) {
+    json = {{"path", image.path}};
+    if (image.guest) json["guest"] = *image.guest;
+}
+static void from_json(const nlohmann::json& json, Image& image) {
+    json.at("path").get_to(image.path);
+    if (json.contains("guest")) image.guest = json.at("guest").get<Guest>();
+}
+
+namespace {
+
+template <class T>
+std::string dump(const T& value) {
+    // What the machine's files say may be no UTF-8; it is not worth a failure.
+    return nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+template <class T>
+T parse(std::string_view text, std::string_view what) {
+    try {
+        return nlohmann::json::parse(text).get<T>();
+    } catch (const nlohmann::json::exception& error) {
+        throw std::runtime_error(fmt::format("{} cannot be read: {}", what, error.what()));
+    }
+}
+
+}  // namespace
+
+std::string to_json(const ExposeRequest& request) { return dump(request); }
+ExposeRequest parse_expose_request(std::string_view text) { return parse<ExposeRequest>(text, "the request"); }
+std::string to_json(const ExposeReport& report) { return dump(report); }
+ExposeReport parse_expose_report(std::string_view text) { return parse<ExposeReport>(text, "the report"); }
+std::string look_request(const std::vector<std::string>& machines) { return dump(machines); }
+std::vector<std::string> parse_look_request(std::string_view text) {
+    return parse<std::vector<std::string>>(text, "the request");
+}
+std::string to_json(const LookReport& report) { return dump(report); }
+LookReport parse_look_report(std::string_view text) { return parse<LookReport>(text, "the report"); }
+std::string to_json(const StoreRequest& request) { return dump(request); }
+StoreRequest parse_store_request(std::string_view text) { return parse<StoreRequest>(text, "the request"); }
+
+std::string failure_report(const std::string& sentence) { return dump(nlohmann::json{{"failure", sentence}}); }
+
+std::string parse_failure(std::string_view text) {
+    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+    if (json.is_discarded()) return "its report is no JSON";
+    if (!json.is_object() || json.size() != 1 || !json.contains("failure")) return "";
+    const auto& failure = json["failure"];
+    return failure.is_string() ? failure.get<std::string>() : "";
+}
+
+}  // namespace cuda_nspawn

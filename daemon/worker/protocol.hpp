@@ -1,0 +1,46 @@
+// What daemon and workers write to each other: one JSON file each way in /run/cuda-nspawn/work. Pure: text in, data out.
+// The parsers throw std::runtime_error with a sentence; a worker refuses the whole request then.
+// The self-test's request and report are in enter_protocol.hpp.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/ports.hpp"
+
+namespace cuda_nspawn {
+
+struct ExposeRequest {
+    std::vector<Plan> plans;
+    bool dry_run = false;
+    // Files in systemd's control directory that a grant caused: unit → exact text. Removed if they still read so.
+    std::map<std::string, std::string> releases;
+};
+std::string to_json(const ExposeRequest& request);
+ExposeRequest parse_expose_request(std::string_view text);
+
+using ExposeReport = std::map<std::string, Exposed>;  // by machine
+std::string to_json(const ExposeReport& report);
+ExposeReport parse_expose_report(std::string_view text);
+
+std::string look_request(const std::vector<std::string>& machines);
+std::vector<std::string> parse_look_request(std::string_view text);
+using LookReport = std::map<std::string, Image>;  // by machine; unit_problems are not the worker's to know
+std::string to_json(const LookReport& report);
+LookReport parse_look_report(std::string_view text);
+
+struct StoreRequest {
+    std::string build;              // generation to build; empty: none
+    std::vector<std::string> keep;  // all others are collected
+};
+std::string to_json(const StoreRequest& request);
+StoreRequest parse_store_request(std::string_view text);
+
+// Any verb's failure as a whole: {"failure": SENTENCE}.
+std::string failure_report(const std::string& sentence);
+// The sentence, or empty if the report is none of a failure.
+std::string parse_failure(std::string_view text);
+
+}  // namespace cuda_nspawn

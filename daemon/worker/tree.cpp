@@ -1,0 +1,234 @@
+#include "worker/tree.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+namespace cuda_nspawn {
+
+namespace {
+
+class Descriptor {
+public:
+    explicit Descriptor(int fd) : fd_(fd) {}
+    ~Descriptor() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return fd_; }
+    explicit operator bool() const { return fd_ >= 0; }
+
+private:
+    int fd_;
+};
+
+[[noreturn]] void fail(std::string_view action, const std::string& path) {
+    throw std::system_error(errno, std::generic_category(), fmt::format("cannot {} {}", action, path));
+}
+
+int open_without_links(int directory, const std::string& path, int flags, mode_t mode = 0) {
+    open_how how{};
+    // openat2 refuses flags that O_PATH would ignore.
+    const int no_effects = (flags & O_PATH) != 0 ? 0 : O_NOCTTY | O_NONBLOCK;
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | no_effects);
+    how.mode = mode;
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    return static_cast<int>(::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how));
+}
+
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string directory_name(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+std::string temporary_name(const std::string& name) { return fmt::format(".{}.new", name); }
+
+void write_all(int fd, const std::string& text, const std::string& path) {
+    std::size_t written = 0;
+    while (written < text.size()) {
+        const ssize_t step = ::write(fd, text.data() + written, text.size() - written);
+        if (step < 0) {
+            if (errno == EINTR) continue;
+            fail("write", path);
+        }
+        written += static_cast<std::size_t>(step);
+    }
+}
+
+void make_file(int parent, const std::string& temporary, const Entry& entry) {
+    const Descriptor file(::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+    if (!file) fail("create", entry.path);
+    write_all(file.get(), entry.content, entry.path);
+    if (::fchmod(file.get(), 0644) < 0) fail("set the mode of", entry.path);
+}
+
+void make_node(int parent, const std::string& temporary, const Entry& entry) {
+    const dev_t number = makedev(entry.device.major, entry.device.minor);
+    if (::mknodat(parent, temporary.c_str(), S_IFCHR | 0666, number) < 0) fail("create the device node", entry.path);
+    if (::fchmodat(parent, temporary.c_str(), 0666, 0) < 0) fail("set the mode of", entry.path);
+}
+
+}  // namespace
+
+Tree::Tree(const std::filesystem::path& root, std::string inside)
+    : root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), inside_(std::move(inside)) {
+    if (root_ < 0) fail("open", root);
+}
+
+Tree::~Tree() { ::close(root_); }
+
+int Tree::parent(const std::string& path, bool create) const {
+    const std::string directory = directory_name(path);
+    const int fd = open_without_links(root_, directory, O_PATH | O_DIRECTORY);
+    if (fd >= 0 || !create || errno != ENOENT) return fd;
+    const Descriptor above(parent(directory, true));
+    if (!above) return -1;
+    if (::mkdirat(above.get(), base_name(directory).c_str(), 0755) < 0 && errno != EEXIST) return -1;
+    return open_without_links(root_, directory, O_PATH | O_DIRECTORY);
+}
+
+std::optional<std::string> Tree::read(const std::string& path, std::size_t limit) const {
+    const Descriptor file(open_without_links(root_, path, O_RDONLY));
+    struct stat status {};
+    if (!file || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+    std::string text(std::min(limit, static_cast<std::size_t>(status.st_size)), '\0');
+    std::size_t have = 0;
+    while (have < text.size()) {
+        const ssize_t step = ::read(file.get(), text.data() + have, text.size() - have);
+        if (step < 0 && errno == EINTR) continue;
+        if (step <= 0) break;
+        have += static_cast<std::size_t>(step);
+    }
+    text.resize(have);
+    return text;
+}
+
+bool Tree::exists(const std::string& path) const {
+    const Descriptor above(parent(path, false));
+    struct stat status {};
+    return above && ::fstatat(above.get(), base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool Tree::holds(const Entry& entry) const {
+    const Descriptor above(parent(entry.path, false));
+    struct stat status {};
+    const std::string name = base_name(entry.path);
+    if (!above || ::fstatat(above.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    switch (entry.kind) {
+        case EntryKind::directory: return S_ISDIR(status.st_mode);
+        case EntryKind::file: return S_ISREG(status.st_mode) && read(entry.path) == entry.content;
+        case EntryKind::node:
+            return S_ISCHR(status.st_mode) && (status.st_mode & 0777) == 0666 &&
+                   status.st_rdev == makedev(entry.device.major, entry.device.minor);
+        case EntryKind::link: {
+            std::string target(entry.content.size() + 1, '\0');
+            const ssize_t length = ::readlinkat(above.get(), name.c_str(), target.data(), target.size());
+            return length == static_cast<ssize_t>(entry.content.size()) && target.starts_with(entry.content);
+        }
+        case EntryKind::shared: {
+            const Descriptor shared(open_without_links(root_, inside_ + "/" + entry.content, O_PATH));
+            struct stat original {};
+            return shared && ::fstat(shared.get(), &original) == 0 && original.st_ino == status.st_ino &&
+                   original.st_dev == status.st_dev;
+        }
+    }
+    return false;
+}
+
+std::vector<std::string> Tree::list(const std::string& directory) const {
+    std::vector<std::string> paths;
+    const Descriptor fd(open_without_links(root_, directory, O_RDONLY | O_DIRECTORY));
+    if (!fd) return paths;
+    DIR* stream = ::fdopendir(::dup(fd.get()));
+    if (stream == nullptr) return paths;
+    while (const dirent* entry = ::readdir(stream)) {
+        const std::string name = entry->d_name;
+        if (name == "." || name == "..") continue;
+        const std::string path = directory + "/" + name;
+        if (entry->d_type == DT_DIR) {
+            const std::vector<std::string> below = list(path);
+            paths.insert(paths.end(), below.begin(), below.end());
+        }
+        paths.push_back(path);
+    }
+    ::closedir(stream);
+    return paths;
+}
+
+void Tree::make(const Entry& entry) {
+    const Descriptor above(parent(entry.path, true));
+    if (!above) fail("open the directory of", entry.path);
+    const std::string name = base_name(entry.path);
+    if (entry.kind == EntryKind::directory) {
+        if (::mkdirat(above.get(), name.c_str(), 0755) == 0) return;
+        // Something else in a directory's place is not ours.
+        if (::unlinkat(above.get(), name.c_str(), 0) < 0 || ::mkdirat(above.get(), name.c_str(), 0755) < 0)
+            fail("create", entry.path);
+        return;
+    }
+    const std::string temporary = temporary_name(name);
+    if (::unlinkat(above.get(), temporary.c_str(), 0) < 0 && errno != ENOENT) fail("remove the leftover of", entry.path);
+    if (entry.kind == EntryKind::file) make_file(above.get(), temporary, entry);
+    if (entry.kind == EntryKind::node) make_node(above.get(), temporary, entry);
+    if (entry.kind == EntryKind::link && ::symlinkat(entry.content.c_str(), above.get(), temporary.c_str()) < 0)
+        fail("create", entry.path);
+    if (entry.kind == EntryKind::shared) {
+        const Descriptor inside(open_without_links(root_, directory_name(inside_ + "/" + entry.content), O_PATH | O_DIRECTORY));
+        if (!inside ||
+            ::linkat(inside.get(), base_name(entry.content).c_str(), above.get(), temporary.c_str(), 0) < 0)
+            fail("link", entry.path);
+    }
+    if (::renameat(above.get(), temporary.c_str(), above.get(), name.c_str()) < 0) fail("put in place", entry.path);
+}
+
+void Tree::remove(const std::string& path) {
+    const Descriptor above(parent(path, false));
+    if (!above) return;
+    const std::string name = base_name(path);
+    if (::unlinkat(above.get(), name.c_str(), 0) == 0 || errno == ENOENT) return;
+    if (errno != EISDIR && errno != EPERM) fail("remove", path);
+    if (::unlinkat(above.get(), name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT) fail("remove", path);
+}
+
+void Tree::remove_directory_if_empty(const std::string& path) {
+    const Descriptor above(parent(path, false));
+    if (above) ::unlinkat(above.get(), base_name(path).c_str(), AT_REMOVEDIR);
+}
+
+void Tree::write_in_place(const std::string& path, const std::string& text) {
+    const Descriptor file(open_without_links(root_, path, O_WRONLY));
+    struct stat status {};
+    const bool fits = file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+                      status.st_size == static_cast<off_t>(text.size());
+    if (!fits) return make({EntryKind::file, path, text, {}});
+    write_all(file.get(), text, path);
+}
+
+void Tree::share(const std::filesystem::path& source, const std::string& name) {
+    std::ifstream stream(source, std::ios::binary);
+    std::ostringstream content;
+    content << stream.rdbuf();
+    if (!stream) fail("read", source);
+    const Entry copy{EntryKind::file, inside_ + "/" + name, content.str(), {}};
+    if (holds(copy)) return;
+    make(copy);
+    const Descriptor above(parent(copy.path, false));
+    const bool program = ::access(source.c_str(), X_OK) == 0;
+    if (::fchmodat(above.get(), base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0) fail("set the mode of", copy.path);
+}
+
+}  // namespace cuda_nspawn

@@ -1,0 +1,60 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the pieces of tests/lab share its variables
+# Suites: what `test` runs in the lab's host.
+#
+#   unit, bus      ctest, by label
+#   style, tidy    tests/lab.d/style and tidy: format, linters; clang-tidy
+#   others         programs tests/system/NAME; the last line each prints is its closing line, `NAME: N passed, N failed`
+
+system_suites() {
+    local program
+    for program in "$checkout"/tests/system/*; do
+        if [ -f "$program" ] && [ -x "$program" ]; then printf '%s\n' "${program##*/}"; fi
+    done
+}
+
+house_suites=(unit bus style tidy)
+
+all_suites() { printf '%s\n' "${house_suites[@]}"; system_suites; }
+
+is_house_suite() { [[ " ${house_suites[*]} " == *" $1 "* ]]; }
+
+# An archive has no compilers, no sources' tools and so no unit, bus and style.
+default_suites() { if [ -n "$from" ]; then system_suites; else all_suites; fi; }
+
+check_suites() {    # SUITE…: all of them exist, and can run on what the host was made of
+    local suite
+    for suite; do
+        all_suites | grep -qxF -- "$suite" || usage_error "no suite \"$suite\"; there are: $(all_suites | xargs)"
+        [ -z "$pack" ] || ! is_house_suite "$suite" || fail "suite $suite needs the build tools, which an archive does not hold"
+    done
+}
+
+run_suite() {
+    case $1 in
+        unit | bus) inside ctest --test-dir /build --label-regex "^$1\$" --no-tests=error --output-on-failure ;;
+        style | tidy) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
+        *) inside env BUILD_DIR=/build "/src/tests/system/$1" ;;
+    esac
+}
+
+closing_line() {    # TITLE LOG
+    local line
+    line=$(grep -E '% tests passed|^[a-z_-]+: [0-9]+ passed' "$2" | tail -n 1)
+    say "  ${line:-(no closing line in $2)}"
+}
+
+# Those that leave the host alone run side by side; system suites start and stop machines there, one after another.
+run_suites() {    # SUITE…
+    local suite failed=()
+    # Called by steps_finish.
+    # shellcheck disable=SC2317
+    step_ended_well() { closing_line "$@"; }
+    for suite; do
+        if is_house_suite "$suite"; then step_start "$suite" run_suite "$suite"; fi
+    done
+    steps_finish || failed+=("${steps_failed[@]}")
+    for suite; do
+        is_house_suite "$suite" || step "$suite" run_suite "$suite" || failed+=("$suite")
+    done
+    [ ${#failed[@]} -eq 0 ] || { say "lab: failed: ${failed[*]}"; return 1; }
+}

@@ -1,0 +1,85 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include "driver/elf.hpp"
+#include "driver/file_descriptor.hpp"
+#include "driver_fixture.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+using testing::make_elf;
+
+std::variant<ElfFile, std::string> read(std::string_view bytes) {
+    const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
+    if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+        throw std::runtime_error("write");
+    return read_elf(fd.get(), bytes.size());
+}
+std::string refusal(std::string_view bytes) {
+    const auto result = read(bytes);
+    return std::holds_alternative<std::string>(result) ? std::get<std::string>(result) : "";
+}
+
+TEST(Elf, reads_class_machine_soname_and_build_id_of_64_bit_files) {
+    const auto file = std::get<ElfFile>(read(make_elf({.soname = "libcuda.so.1"})));
+    EXPECT_TRUE(file.is_64bit);
+    EXPECT_EQ(file.machine, EM_X86_64);
+    EXPECT_EQ(file.soname, "libcuda.so.1");
+    EXPECT_EQ(file.build_id, "0102ab");
+}
+
+TEST(Elf, reads_32_bit_files) {
+    const auto file = std::get<ElfFile>(read(testing::elf32("libnvidia-ml.so.1")));
+    EXPECT_FALSE(file.is_64bit);
+    EXPECT_EQ(file.machine, EM_386);
+    EXPECT_EQ(file.soname, "libnvidia-ml.so.1");
+    EXPECT_EQ(file.build_id, "0102ab");
+}
+
+TEST(Elf, reads_the_running_program) {
+    const FileDescriptor fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    const auto size = std::filesystem::file_size("/proc/self/exe");
+    const auto result = read_elf(fd.get(), size);
+    ASSERT_TRUE(std::holds_alternative<ElfFile>(result)) << std::get<std::string>(result);
+    EXPECT_EQ(std::get<ElfFile>(result).is_64bit, sizeof(void*) == 8);
+    EXPECT_EQ(std::get<ElfFile>(result).soname, "");
+}
+
+TEST(Elf, does_without_soname) { EXPECT_EQ(std::get<ElfFile>(read(make_elf({}))).soname, ""); }
+
+TEST(Elf, says_why_a_file_is_no_elf_file) {
+    EXPECT_EQ(refusal(""), "it is empty");
+    EXPECT_EQ(refusal("#!/bin/sh\nexec true\n"), "it is no ELF file");
+    EXPECT_EQ(refusal("\x7f"), "it is no ELF file");
+    auto big_endian = make_elf({});
+    big_endian[EI_DATA] = ELFDATA2MSB;
+    EXPECT_EQ(refusal(big_endian), "it is not little-endian");
+    auto strange_class = make_elf({});
+    strange_class[EI_CLASS] = 9;
+    EXPECT_EQ(refusal(strange_class), "its ELF header is damaged");
+}
+
+TEST(Elf, finds_every_truncation) {
+    for (const auto& bytes : {testing::elf("libcuda.so.1"), testing::elf32("libcuda.so.1")})
+        for (std::size_t length = SELFMAG; length < bytes.size(); ++length)
+            EXPECT_NE(refusal(bytes.substr(0, length)), "") << length;
+}
+
+TEST(Elf, survives_any_changed_byte) {
+    const auto bytes = testing::elf("libcuda.so.1");
+    for (std::size_t at = 0; at < bytes.size(); ++at)
+        for (const char value : {'\0', '\x7f', '\xff'}) {
+            auto changed = bytes;
+            changed[at] = value;
+            const auto result = read(changed);
+            if (const auto* file = std::get_if<ElfFile>(&result)) {
+                EXPECT_LE(file->soname.size(), 256U);
+                EXPECT_LE(file->build_id.size(), 128U);
+            }
+        }
+}
+
+}  // namespace
+}  // namespace cuda_nspawn

@@ -1,0 +1,298 @@
+#include <gmock/gmock.h>
+
+#include "engine_fixture.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using testing::Call;
+using testing::make_driver;
+using testing::make_policy;
+using testing::names_of;
+
+class EngineJobs : public testing::EngineFixture {
+protected:
+    std::string refusal(const std::function<void()>& call) {
+        try {
+            call();
+        } catch (const JobRefused& refused) {
+            text_ = refused.what();
+            return refused.name();
+        }
+        return "";
+    }
+    std::string text_;  // of the last refusal
+};
+
+TEST_F(EngineJobs, attach_of_a_prepared_machine_is_done_when_everything_was_looked_at) {
+    prepare();
+    const unsigned id = engine.attach("a", {});
+    EXPECT_EQ(job(id).state, JobState::running);
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a"));
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_EQ(job(id).text, "prepared: the machine gets the GPU when it starts");
+    EXPECT_THAT(job(id).changes, IsEmpty());
+}
+
+TEST_F(EngineJobs, attach_with_start_and_test_ends_with_the_verdict) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "start a", "follow a",
+                                          "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineJobs, a_failed_verdict_is_a_failed_job_with_the_reason) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("test");
+    std::get<Reply<Tested>>(ports.take("test").reply)(ports.failed());
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(id).text, "failed: init: cuInit: 999");
+}
+
+TEST_F(EngineJobs, a_start_that_fails_is_the_jobs_reason) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("start");
+    ports.fail("start", "systemd-nspawn@a.service could not be started (failed)");
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(id).text, "systemd-nspawn@a.service could not be started (failed)");
+    ports.answer_all();
+    EXPECT_FALSE(machine().start_wanted) << "nobody asked a second time";
+}
+
+TEST_F(EngineJobs, attach_of_a_running_machine_takes_the_verdict_that_is_there) {
+    run();
+    const unsigned id = engine.attach("a", {true, true, false});
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_THAT(ports.news(), IsEmpty());
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineJobs, fresh_looks_at_everything_and_tests_again) {
+    run();
+    const unsigned id = engine.attach("a", {false, true, true});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_EQ(job(id).result, JobResult::done);
+}
+
+TEST_F(EngineJobs, a_fresh_verdict_is_one_that_began_after_the_wish) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.answer("grant");
+    const unsigned id = engine.attach("a", {false, true, true});
+    ports.answer_all();
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "test a"), 2);
+    EXPECT_EQ(job(id).result, JobResult::done);
+}
+
+TEST_F(EngineJobs, changes_are_those_until_the_job_applied) {
+    run();
+    engine.detach("a");
+    ports.answer_all();
+    const unsigned id = engine.attach("a", {});
+    std::vector<Change> applied;
+    engine.when_applied(id, [&](const Job& job) { applied = job.changes; });
+    EXPECT_THAT(applied, IsEmpty());
+    ports.answer_all();
+    EXPECT_THAT(applied, ElementsAre(Change{"create", "/something", ""}, Change{"allow", "/dev/char/195:0", ""}));
+}
+
+TEST_F(EngineJobs, detach_says_what_it_took) {
+    run();
+    const unsigned id = engine.detach("a");
+    ports.answer_all();
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_EQ(job(id).text, "detached until the machine starts again");
+    EXPECT_THAT(job(id).changes, Contains(Change{"deny", "/dev/char/195:0", ""}));
+    EXPECT_THAT(ports.news(), Contains("unfollow a"));
+}
+
+TEST_F(EngineJobs, detach_of_a_machine_that_does_not_run_changes_nothing) {
+    prepare();
+    const unsigned id = engine.detach("a");
+    EXPECT_EQ(job(id).text, "the machine is not running");
+    EXPECT_THAT(ports.news(), IsEmpty());
+    EXPECT_EQ(state(), "ready");
+}
+
+TEST_F(EngineJobs, detach_fails_when_the_door_cannot_be_closed) {
+    run();
+    const unsigned id = engine.detach("a");
+    ports.fail("grant", "the device rules could not be set");
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(id).text, "the device rules could not be set");
+}
+
+TEST_F(EngineJobs, a_later_opposite_supersedes) {
+    prepare();
+    const unsigned attach = engine.attach("a", {true, true, false});
+    std::string ended;
+    engine.when_ended(attach, [&](const Job& job) { ended = job.text; });
+    const unsigned detach = engine.detach("a");
+    EXPECT_EQ(job(attach).result, JobResult::superseded);
+    EXPECT_EQ(ended, "overtaken by a later detach");
+    ports.answer_all();
+    EXPECT_EQ(job(detach).result, JobResult::done);
+    EXPECT_THAT(ports.log, Not(Contains("start a")));
+}
+
+TEST_F(EngineJobs, a_self_test_is_superseded_by_detach_and_its_late_report_is_no_verdict) {
+    run();
+    const unsigned test = engine.self_test("a", SelfTestLevel::quick);
+    const Call call = ports.take("test");
+    engine.detach("a");
+    EXPECT_EQ(job(test).result, JobResult::superseded);
+    std::get<Reply<Tested>>(call.reply)(ports.failed());
+    ports.answer_all();
+    EXPECT_EQ(machine().verdict.result, VerdictResult::none);
+    EXPECT_EQ(state(), "detached");
+}
+
+TEST_F(EngineJobs, self_test_gives_a_new_verdict_each_time) {
+    run();
+    const unsigned id = engine.self_test("a", SelfTestLevel::quick);
+    std::get<Reply<Tested>>(ports.take("test").reply)(ports.failed());
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(engine.self_test("a", SelfTestLevel::quick)).state, JobState::running);
+    ports.answer_all();
+    EXPECT_EQ(machine().verdict.result, VerdictResult::passed);
+}
+
+TEST_F(EngineJobs, self_test_is_done_when_asked_for_though_the_policy_says_off) {
+    Policy policy = make_policy("a");
+    policy.self_test = SelfTestLevel::off;
+    run(policy);
+    const unsigned id = engine.self_test("a", SelfTestLevel::quick);
+    EXPECT_THAT(ports.waiting(), ElementsAre("test a"));
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineJobs, what_cannot_be_done_is_refused_with_the_way_out) {
+    prepare();
+    EXPECT_EQ(refusal([&] { engine.attach("nobody", {}); }), "NoSuchMachine");
+    EXPECT_THAT(text_, HasSubstr("write /etc/cuda-nspawn/machines/nobody.yaml"));
+    EXPECT_EQ(refusal([&] { engine.detach("nobody"); }), "NoSuchMachine");
+    EXPECT_EQ(refusal([&] { engine.plan("nobody", {}); }), "NoSuchMachine");
+    EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::quick); }), "NotRunning");
+    EXPECT_THAT(text_, HasSubstr("systemctl start cuda-nspawn@a.service"));
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::full); }), "NotSupported");
+    engine.detach("a");
+    EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::quick); }), "Detached");
+}
+
+TEST_F(EngineJobs, too_many_running_jobs_are_refused_and_take_nothing_from_those_there_are) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    for (int i = 0; i < 4096; ++i) engine.attach("a", {});
+    EXPECT_EQ(refusal([&] { engine.detach("a"); }), "TooManyJobs");
+    EXPECT_EQ(job(1).state, JobState::running);
+    ports.answer_all();
+    EXPECT_EQ(job(4096).result, JobResult::done);
+    EXPECT_EQ(refusal([&] { engine.detach("a"); }), "");
+}
+
+TEST_F(EngineJobs, a_job_waits_for_the_driver_to_be_copied) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    const unsigned id = engine.attach("a", {});
+    ports.answer_all("build");
+    EXPECT_EQ(job(id).state, JobState::running);
+    EXPECT_FALSE(job(id).applied);
+    ports.answer_all();
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_EQ(machine().exposed->generation, engine.generation());
+}
+
+TEST_F(EngineJobs, a_job_of_a_machine_whose_policy_goes_away_ends) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("start");
+    set_policies({});
+    ports.fail("start", "cancelled");
+    ports.answer_all();
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_THAT(engine.machines(), IsEmpty());
+}
+
+TEST_F(EngineJobs, a_job_of_a_machine_that_ends_during_the_test_says_so) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("test");
+    engine.machine_ended("a");
+    ports.answer_all("test");
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_THAT(job(id).text, HasSubstr("machine \"a\" ended: see journalctl -u systemd-nspawn@a.service"));
+    ports.answer_all();
+}
+
+TEST_F(EngineJobs, an_attach_to_a_broken_policy_says_what_is_broken) {
+    engine.set_policies({broken("a")});
+    const unsigned id = engine.attach("a", {true, true, false});
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(id).text, "/etc/cuda-nspawn/machines/a.yaml:1:1: unknown key \"gpu\"");
+    EXPECT_THAT(ports.log, IsEmpty());
+}
+
+TEST_F(EngineJobs, ended_jobs_stay_readable_for_a_minute) {
+    prepare();
+    const unsigned id = engine.detach("a");
+    ports.now += 59'000'000;
+    engine.forget_old_jobs();
+    EXPECT_TRUE(engine.jobs().contains(id));
+    ports.now += 1'000'000;
+    engine.forget_old_jobs();
+    EXPECT_FALSE(engine.jobs().contains(id));
+    EXPECT_THAT(observer.events, Contains("job forgotten " + std::to_string(id)));
+}
+
+TEST_F(EngineJobs, running_jobs_are_never_forgotten) {
+    prepare();
+    const unsigned id = engine.attach("a", {});
+    ports.now += 3'600'000'000;
+    engine.forget_old_jobs();
+    EXPECT_TRUE(engine.jobs().contains(id));
+}
+
+TEST_F(EngineJobs, callbacks_of_a_job_that_ended_come_at_once) {
+    prepare();
+    const unsigned id = engine.detach("a");
+    int called = 0;
+    engine.when_applied(id, [&](const Job&) { ++called; });
+    engine.when_ended(id, [&](const Job&) { ++called; });
+    EXPECT_EQ(called, 2);
+}
+
+TEST_F(EngineJobs, plan_asks_for_a_dry_run_of_what_attach_would_do) {
+    run();
+    engine.detach("a");
+    ports.answer_all();
+    Exposed answer;
+    engine.plan("a", [&](Exposed exposed) { answer = std::move(exposed); });
+    EXPECT_THAT(names_of(ports.pending.front().plan.nodes), Contains("nvidia0"));
+    ports.answer("dry-run");
+    EXPECT_THAT(answer.changes, ElementsAre(Change{"create", "/something", ""}));
+    EXPECT_EQ(state(), "detached");
+}
+
+TEST_F(EngineJobs, plan_of_a_broken_policy_says_what_is_broken) {
+    engine.set_policies({broken("a")});
+    EXPECT_EQ(refusal([&] { engine.plan("a", {}); }), "Failed");
+    EXPECT_THAT(text_, HasSubstr("unknown key"));
+}
+
+}  // namespace
+}  // namespace cuda_nspawn

@@ -1,0 +1,250 @@
+#include <gmock/gmock.h>
+
+#include "engine_fixture.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using testing::make_driver;
+using testing::make_policy;
+using testing::names_of;
+
+class EngineSteps : public testing::EngineFixture {};
+
+TEST_F(EngineSteps, prepares_a_machine_that_does_not_run_and_grants_nothing) {
+    engine.set_driver(make_driver());
+    EXPECT_THAT(ports.log, IsEmpty()) << "nobody wants a GPU, so nothing is copied";
+    set_policies({make_policy("a")});
+    const std::string generation = generation_name(make_driver());
+    EXPECT_THAT(ports.waiting(), ElementsAre("build " + generation, "look a"));
+    EXPECT_EQ(state(), "preparing");
+    ports.answer("build");
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("build " + generation, "look a", "expose a", "reload a"));
+    EXPECT_EQ(state(), "ready");
+    EXPECT_EQ(machine().exposed->generation, generation);
+    EXPECT_THAT(names_of(machine().exposed->nodes), ElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"));
+}
+
+TEST_F(EngineSteps, a_machine_that_starts_is_granted_and_tested) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    EXPECT_THAT(ports.news(), ElementsAre("follow a", "grant systemd-nspawn@a.service"));
+    EXPECT_EQ(ports.pending.front().granted, machine().planned.plan.nodes);
+    ports.answer("grant");
+    EXPECT_THAT(ports.news(), ElementsAre("test a"));
+    EXPECT_EQ(ports.pending.front().request.epoch, machine().epoch);
+    EXPECT_EQ(state_text(), "attached; the self-test is running");
+    ports.answer("test");
+    EXPECT_EQ(state(), "attached");
+    EXPECT_EQ(state_text(), "passed: 1 GPU, 42 ms");
+    EXPECT_EQ(ports.memory.at("a").verdict.result, VerdictResult::passed);
+    EXPECT_EQ(ports.memory.at("a").tested_usec, ports.now);
+}
+
+TEST_F(EngineSteps, the_test_is_told_every_node_of_the_host_and_which_are_granted) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.answer("grant");
+    const TestRequest request = ports.take("test").request;
+    EXPECT_THAT(names_of(request.nodes),
+                ElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia1", "nvidia4", "nvidiactl"));
+    EXPECT_THAT(names_of(request.granted), ElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"));
+    EXPECT_EQ(request.level, SelfTestLevel::quick);
+}
+
+TEST_F(EngineSteps, nothing_is_tested_when_the_policy_says_off) {
+    Policy policy = make_policy("a");
+    policy.self_test = SelfTestLevel::off;
+    prepare(policy);
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Not(Contains("test a")));
+    EXPECT_EQ(state_text(), "attached; not tested");
+}
+
+TEST_F(EngineSteps, a_machine_with_gpus_none_has_nothing_and_is_not_followed) {
+    prepare(make_policy("a", {}));
+    EXPECT_EQ(machine().exposed, machine().planned.plan);
+    EXPECT_FALSE(machine().exposed->present);
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Not(Contains("follow a"))) << "its unit would only fail";
+    EXPECT_EQ(state(), "blocked");
+    EXPECT_THAT(state_text(), HasSubstr("gpus: none"));
+}
+
+TEST_F(EngineSteps, a_failed_look_stops_there_and_says_why) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer("build");
+    ports.fail("look", "cuda-nspawn-look@1.service left no report");
+    EXPECT_THAT(ports.waiting(), IsEmpty());
+    EXPECT_EQ(state(), "failed");
+    EXPECT_EQ(state_text(), "look failed: cuda-nspawn-look@1.service left no report");
+    EXPECT_THAT(observer.messages, Contains("a: look failed: cuda-nspawn-look@1.service left no report"));
+}
+
+TEST_F(EngineSteps, a_failed_exposure_is_tried_again_by_the_next_event) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer("build");
+    ports.answer("look");
+    ports.fail("expose", "no space left");
+    EXPECT_EQ(state_text(), "expose failed: no space left");
+    EXPECT_FALSE(machine().exposed);
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineSteps, a_failed_reload_of_units_is_a_failure_of_the_machine) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer_all("reload");
+    ports.fail("reload", "systemd did not reload its units: no");
+    EXPECT_EQ(state_text(), "reload failed: systemd did not reload its units: no");
+}
+
+TEST_F(EngineSteps, a_failed_grant_leaves_the_machine_untested) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.fail("grant", "the device rules could not be set");
+    EXPECT_THAT(ports.waiting(), IsEmpty());
+    EXPECT_EQ(state_text(), "grant failed: the device rules could not be set");
+}
+
+TEST_F(EngineSteps, a_failed_release_does_not_keep_the_machine_from_starting_again) {
+    run();
+    engine.machine_ended("a");
+    ports.fail("release", "no");
+    EXPECT_EQ(state(), "failed");
+    engine.machine_started("a", instance("a", 200));
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineSteps, detach_closes_the_door_before_it_takes_the_nodes_away) {
+    run();
+    engine.detach("a");
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+    ports.answer("grant");
+    EXPECT_THAT(ports.waiting(), ElementsAre("expose a"));
+    EXPECT_THAT(ports.pending.front().plan.nodes, IsEmpty());
+    EXPECT_TRUE(ports.pending.front().plan.mounts) << "the guest may get a GPU again later";
+    ports.answer_all();
+    EXPECT_EQ(state(), "detached");
+    EXPECT_TRUE(ports.memory.at("a").revoked);
+}
+
+TEST_F(EngineSteps, detach_closes_the_door_first_when_the_rules_are_not_known_either) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.fail("grant", "no answer");
+    ports.news();
+    engine.detach("a");
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+}
+
+TEST_F(EngineSteps, closing_the_door_does_not_wait_for_a_look_at_the_image) {
+    run();
+    engine.image_changed("a");
+    ports.fail("look", "the worker is broken");
+    engine.detach("a");
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+}
+
+TEST_F(EngineSteps, fewer_gpus_are_closed_first_and_more_are_opened_last) {
+    run(make_policy("a", {GpuIndex{0}, GpuIndex{1}}));
+    set_policies({make_policy("a", {GpuIndex{1}})});
+    ports.answer_all("test");
+    EXPECT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service", "expose a", "reload a", "test a"));
+    ports.answer_all();
+    set_policies({make_policy("a", {GpuIndex{1}, GpuIndex{2}})});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "reload a", "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_EQ(state_text(), "passed: 2 GPUs, 42 ms");
+}
+
+TEST_F(EngineSteps, a_guest_that_cannot_run_the_driver_is_left_as_it_would_be_without_us) {
+    ports.image.guest = Guest{"alpine", "Alpine Linux v3.20", Libc::musl, "", "x86-64", false, false};
+    prepare();
+    EXPECT_EQ(state(), "blocked");
+    EXPECT_THAT(state_text(), HasSubstr("musl"));
+    EXPECT_FALSE(machine().exposed->mounts);
+    EXPECT_TRUE(machine().exposed->present) << "cuda-nspawn@a.service shall tell why";
+}
+
+TEST_F(EngineSteps, refused_settings_open_no_door_and_count_as_no_grant) {
+    ports.expose_errors = {"/etc/systemd/nspawn/a.nspawn:3: no section"};
+    prepare();
+    engine.machine_started("a", instance("a"));
+    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+    ports.answer_all();
+    EXPECT_EQ(machine().granted, std::vector<DeviceNode>());
+    EXPECT_EQ(state_text(), "/etc/systemd/nspawn/a.nspawn:3: no section");
+    EXPECT_FALSE(machine().is_granted());
+}
+
+TEST_F(EngineSteps, settings_that_break_while_the_machine_runs_close_the_door) {
+    run();
+    ports.expose_errors = {"/etc/systemd/nspawn/a.nspawn:3: no section"};
+    engine.image_changed("a");
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("grant systemd-nspawn@a.service"));
+    EXPECT_EQ(machine().granted, std::vector<DeviceNode>());
+    ports.expose_errors.clear();
+    engine.image_changed("a");
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+    EXPECT_EQ(machine().granted, machine().planned.plan.nodes);
+}
+
+TEST_F(EngineSteps, a_change_of_image_or_settings_during_an_exposure_leads_to_another) {
+    prepare();
+    engine.attach("a", {});
+    ports.answer("look");
+    engine.image_changed("a");
+    ports.answer("expose");
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "look a", "expose a"));
+}
+
+TEST_F(EngineSteps, what_is_not_known_any_more_changes_nothing) {
+    engine.machine_started("stranger", instance("stranger"));
+    engine.machine_ended("stranger");
+    engine.image_changed("stranger");
+    EXPECT_THAT(ports.log, IsEmpty());
+    EXPECT_THAT(engine.machines(), IsEmpty());
+}
+
+TEST_F(EngineSteps, a_thousand_machines_come_to_rest) {
+    engine.set_driver(make_driver());
+    std::vector<Policy> policies;
+    std::map<std::string, Instance> running;
+    for (int i = 0; i < 1000; ++i) {
+        policies.push_back(make_policy("m" + std::to_string(i)));
+        running[policies.back().machine] = instance(policies.back().machine);
+    }
+    set_policies(policies);
+    ports.answer_all();
+    for (const Policy& policy : policies) engine.attach(policy.machine, {true, true, false});
+    ports.answer_all();
+    EXPECT_TRUE(engine.settled());
+    for (const auto& [name, found] : engine.machines()) ASSERT_EQ(found.verdict.result, VerdictResult::passed) << name;
+    engine.set_instances(running);
+    engine.set_instances({});
+    set_policies({});
+    ports.answer_all();
+    EXPECT_THAT(engine.machines(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace cuda_nspawn
