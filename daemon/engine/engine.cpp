@@ -103,10 +103,19 @@ void Engine::take_known_instance(Machine& machine) {
     if (running != instances_.end() && machine.instance != running->second) take_instance(machine, running->second);
 }
 
+// What a unit's drop-in says is in force in the kernel only if systemd knew it when the unit started: a reload changes
+// what systemd shows, not the running cgroup. When in doubt, nothing is known and the rules are set.
+std::optional<std::vector<DeviceNode>> Engine::inherited_rules(const Machine& machine) const {
+    constexpr std::uint64_t margin_usec = 2'000'000;  // from the unit's start to machined's word of it
+    const bool known = machine.exposed && machine.rules_since_usec != 0 && !machine.reload_due;
+    if (!known || machine.rules_since_usec + margin_usec > machine.instance->since_usec) return std::nullopt;
+    return machine.exposed->nodes;
+}
+
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
-    machine.granted.reset();
+    machine.granted = inherited_rules(machine);
     machine.failure.clear();
     machine.start_wanted = false;
     machine.verdict = {};
@@ -308,7 +317,10 @@ void Engine::begin(Machine& machine, Step step) {
 void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
     Machine& machine = machines_.at(name);
     machine.under_way = Step::none;
-    if (step == Step::reload) machine.reload_due = false;
+    if (step == Step::reload) {
+        machine.reload_due = false;
+        machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
+    }
     if (!failure.empty()) {
         machine.failure = failure;
         machine.failed_step = step;
@@ -337,6 +349,8 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
+        // Changed: once systemd has read them (step reload). Found as they were: since when is not known, but by now.
+        machine.rules_since_usec = exposed.units_changed ? 0 : machine.rules_since_usec != 0 ? machine.rules_since_usec : ports_.now_usec();
         for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
         for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
         add_changes(name, exposed.changes);

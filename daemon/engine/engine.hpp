@@ -64,6 +64,7 @@ private:
     Machine& add(const std::string& name);
     void take_instance(Machine& machine, const Instance& instance);
     void take_known_instance(Machine& machine);
+    std::optional<std::vector<DeviceNode>> inherited_rules(const Machine& machine) const;
     void apply_policy(const PolicyFile& file);
     void drop_policy(Machine& machine);
     void replan(Machine& machine);

@@ -48,6 +48,7 @@ struct Machine {
     std::vector<std::string> notes;
     std::uint64_t epoch = 0;
     bool reload_due = false;
+    std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
     std::optional<Instance> instance;  // running
     std::optional<Instance> ended;     // to be released
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known

@@ -80,7 +80,7 @@ void LivePorts::add_unit_problems(const std::string& machine, Looked looked, Rep
         for (const std::string& path : found.drop_ins)
             if (!path.ends_with("-cuda-nspawn.conf")) admins.push_back(path);
         if (found.failure.empty())
-            looked.image.unit_problems = exec_start_problems(machine, found.argv, admins);
+            looked.image.unit_problems = exec_start_problems(machine, found.argv, admins, looked.image.settings_boot);
         reply(std::move(looked));
     });
 }
@@ -184,7 +184,6 @@ void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& n
             if (before.erase(rule) == 0) result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
         }
         for (const std::string& rule : before) result.changes.push_back({"deny", rule, fmt::format("for {}", unit)});
-        if (result.changes.empty()) return reply(std::move(result));
         systemd_.set_device_rules(unit, wanted, [this, unit, result, reply](const std::string& error) mutable {
             result.failure = error;
             if (error.empty()) keep_control_text(unit);
@@ -231,9 +230,11 @@ void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
 }
 
 void LivePorts::follow(const std::string& machine, bool active) {
-    systemd_.run_job(active ? "StartUnit" : "StopUnit", our_unit(machine), [](const std::string&) {
-        // A start that fails says so in the unit itself.
-    });
+    const auto done = [](const std::string&) {};  // what fails says so in the unit itself
+    if (active)
+        systemd_.run_job("StartUnit", our_unit(machine), done);
+    else
+        systemd_.stop_if_active(our_unit(machine), done);
 }
 
 void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {

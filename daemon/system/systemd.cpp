@@ -66,6 +66,22 @@ void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<st
         });
 }
 
+void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) {
+    manager_->callMethodAsync("GetUnit")
+        .onInterface(manager_interface)
+        .withArguments(unit)
+        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
+            if (error) return reply("");  // not loaded
+            const auto proxy = unit_proxy(path);
+            proxy->getPropertyAsync("ActiveState")
+                .onInterface("org.freedesktop.systemd1.Unit")
+                .uponReplyInvoke([this, proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
+                    if (failed || state.get<std::string>() != "active") return reply("");
+                    run_job("StopUnit", unit, reply);
+                });
+        });
+}
+
 void Systemd::reload(Reply<std::string> reply) {
     manager_->callMethodAsync("Reload")
         .onInterface(manager_interface)

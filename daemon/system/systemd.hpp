@@ -22,6 +22,8 @@ public:
 
     // The job's end: empty, or a sentence. `verb` is StartUnit or StopUnit.
     void run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply);
+    // Only a unit that is active by now; one that is starting is left alone.
+    void stop_if_active(const std::string& unit, Reply<std::string> reply);
     void reload(Reply<std::string> reply);
     // Those of the units that systemd has loaded.
     void loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply);

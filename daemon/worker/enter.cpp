@@ -39,10 +39,11 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Te
         run.end = TestEnd::not_started;
         run.milliseconds = milliseconds_since(begin);
         run.reason = machine.is_alive()
-                         ? fmt::format("the set-up in the guest was not done within {} s; see systemctl -M {} status "
-                                       "cuda-nspawn-setup.service, and that the guest runs systemd and was started after "
-                                       "its policy was made",
-                                       limits.setup.count() / 1000, request.machine)
+                         ? fmt::format(
+                               "the set-up in the guest was not done within {} s; see systemctl -M {} status "
+                               "cuda-nspawn-setup.service, and that the guest runs systemd and was started after "
+                               "its policy was made",
+                               limits.setup.count() / 1000, request.machine)
                          : "the machine ended before its set-up was done";
         return run;
     }

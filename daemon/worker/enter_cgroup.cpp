@@ -61,7 +61,7 @@ void remove_leftovers(int parent) {
     const std::unique_ptr<DIR, int (*)(DIR*)> directory(copy < 0 ? nullptr : ::fdopendir(copy), ::closedir);
     std::vector<std::string> names;
     while (const dirent* entry = directory ? ::readdir(directory.get()) : nullptr) {
-        struct stat status {};
+        struct stat status{};
         if (std::string_view(entry->d_name).starts_with(prefix) && names.size() < most_leftovers &&
             ::fstatat(parent, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid == 0)
             names.emplace_back(entry->d_name);
@@ -83,12 +83,13 @@ TestCgroup::TestCgroup(const std::filesystem::path& root, const std::string& mac
     if (::mkdirat(parent_.get(), name_.c_str(), 0755) < 0)
         throw std::runtime_error(fmt::format("cannot make a cgroup below {}: {}", own, std::strerror(errno)));
     directory_ = open_at(parent_.get(), name_.c_str(), O_RDONLY | O_DIRECTORY);
-    struct stat status {};
+    struct stat status{};
     // A guest can replace our directory by its own, and freeze what is in its own.
     if (!directory_ || ::fstat(directory_.get(), &status) < 0 || status.st_uid != ::geteuid())
         throw std::runtime_error(fmt::format("the guest interferes with the cgroup {}/{}", own, name_));
     procs_ = open_at(directory_.get(), "cgroup.procs", O_WRONLY);
-    if (!procs_) throw std::runtime_error(fmt::format("cannot enter the cgroup {}/{}: {}", own, name_, std::strerror(errno)));
+    if (!procs_)
+        throw std::runtime_error(fmt::format("cannot enter the cgroup {}/{}: {}", own, name_, std::strerror(errno)));
 }
 
 TestCgroup::~TestCgroup() {

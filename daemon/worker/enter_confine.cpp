@@ -26,15 +26,51 @@ constexpr std::uint64_t needed_capabilities = bit(CAP_DAC_OVERRIDE) | bit(CAP_SE
 
 // systemd-nspawn filters the system calls of what it starts; this process was not started by it. Of what nspawn keeps
 // from guests, what is dangerous and what no CUDA program calls. (systemd.exec(5) names nspawn's groups.)
-constexpr std::array forbidden_calls{
-    SYS_open_by_handle_at, SYS_name_to_handle_at, SYS_mount,      SYS_umount2,         SYS_pivot_root,    SYS_chroot,
-    SYS_fsopen,            SYS_fsconfig,          SYS_fsmount,    SYS_fspick,          SYS_move_mount,    SYS_open_tree,
-    SYS_mount_setattr,     SYS_setns,             SYS_unshare,    SYS_init_module,     SYS_finit_module,  SYS_delete_module,
-    SYS_kexec_load,        SYS_kexec_file_load,   SYS_bpf,        SYS_perf_event_open, SYS_userfaultfd,   SYS_keyctl,
-    SYS_add_key,           SYS_request_key,       SYS_ptrace,     SYS_process_vm_readv, SYS_process_vm_writev,
-    SYS_iopl,              SYS_ioperm,            SYS_swapon,     SYS_swapoff,         SYS_reboot,        SYS_acct,
-    SYS_quotactl,          SYS_settimeofday,      SYS_clock_settime, SYS_adjtimex,     SYS_clock_adjtime, SYS_syslog,
-    SYS_mknod,             SYS_mknodat,           SYS_pidfd_getfd, SYS_io_uring_setup};
+constexpr std::array forbidden_calls{SYS_open_by_handle_at,
+                                     SYS_name_to_handle_at,
+                                     SYS_mount,
+                                     SYS_umount2,
+                                     SYS_pivot_root,
+                                     SYS_chroot,
+                                     SYS_fsopen,
+                                     SYS_fsconfig,
+                                     SYS_fsmount,
+                                     SYS_fspick,
+                                     SYS_move_mount,
+                                     SYS_open_tree,
+                                     SYS_mount_setattr,
+                                     SYS_setns,
+                                     SYS_unshare,
+                                     SYS_init_module,
+                                     SYS_finit_module,
+                                     SYS_delete_module,
+                                     SYS_kexec_load,
+                                     SYS_kexec_file_load,
+                                     SYS_bpf,
+                                     SYS_perf_event_open,
+                                     SYS_userfaultfd,
+                                     SYS_keyctl,
+                                     SYS_add_key,
+                                     SYS_request_key,
+                                     SYS_ptrace,
+                                     SYS_process_vm_readv,
+                                     SYS_process_vm_writev,
+                                     SYS_iopl,
+                                     SYS_ioperm,
+                                     SYS_swapon,
+                                     SYS_swapoff,
+                                     SYS_reboot,
+                                     SYS_acct,
+                                     SYS_quotactl,
+                                     SYS_settimeofday,
+                                     SYS_clock_settime,
+                                     SYS_adjtimex,
+                                     SYS_clock_adjtime,
+                                     SYS_syslog,
+                                     SYS_mknod,
+                                     SYS_mknodat,
+                                     SYS_pidfd_getfd,
+                                     SYS_io_uring_setup};
 
 constexpr std::uint32_t refuse = SECCOMP_RET_ERRNO | EPERM;
 
@@ -67,8 +103,8 @@ bool drop_capabilities(std::uint64_t keep) {
     }
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     std::array<__user_cap_data_struct, 2> data{};
-    for (std::size_t half = 0; half < data.size(); ++half)
-        data[half].effective = data[half].permitted = static_cast<std::uint32_t>(keep >> (32 * half));
+    data[0].effective = data[0].permitted = static_cast<std::uint32_t>(keep);
+    data[1].effective = data[1].permitted = static_cast<std::uint32_t>(keep >> 32);
     ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     return ::syscall(SYS_capset, &header, data.data()) == 0;
 }

@@ -42,7 +42,8 @@ public:
                        const std::string& name) {
         BusError error;
         sd_bus_message* reply = nullptr;
-        int result = sd_bus_call_method(bus_, service, path, interface, method, &error.value, &reply, "s", name.c_str());
+        int result =
+            sd_bus_call_method(bus_, service, path, interface, method, &error.value, &reply, "s", name.c_str());
         const std::unique_ptr<sd_bus_message, decltype(&sd_bus_message_unref)> owner(reply, sd_bus_message_unref);
         const char* found = nullptr;
         if (result >= 0) result = sd_bus_message_read(reply, "o", &found);
@@ -132,15 +133,16 @@ RunningMachine find_machine(const std::string& name, const std::filesystem::path
         Bus bus;
         const char* machined = "org.freedesktop.machine1";
         const char* systemd = "org.freedesktop.systemd1";
-        const std::string object = bus.object(machined, "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager",
-                                              "GetMachine", name);
+        const std::string object =
+            bus.object(machined, "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager", "GetMachine", name);
         machine.leader = static_cast<pid_t>(bus.number(machined, object, "org.freedesktop.machine1.Machine", "Leader"));
         machine.unit = bus.text(machined, object, "org.freedesktop.machine1.Machine", "Unit");
         const std::string unit = bus.object(systemd, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
                                             "GetUnit", machine.unit);
-        machine.cgroup = bus.text(systemd, unit, machine.unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope"
-                                                                                  : "org.freedesktop.systemd1.Service",
-                                  "ControlGroup");
+        machine.cgroup = bus.text(
+            systemd, unit,
+            machine.unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service",
+            "ControlGroup");
     } catch (const std::runtime_error& error) {
         throw std::runtime_error(fmt::format("{} cannot be entered: {}", name, error.what()));
     }

@@ -13,9 +13,9 @@ namespace cuda_nspawn {
 
 struct RunningMachine {
     std::string name;
-    std::string unit;          // systemd-nspawn@NAME.service, or a scope
-    std::string cgroup;        // the unit's, below the cgroup root: "/machine.slice/…"
-    pid_t leader = 0;          // the guest's PID 1; use the pidfd, the number is for /proc and checked there
+    std::string unit;    // systemd-nspawn@NAME.service, or a scope
+    std::string cgroup;  // the unit's, below the cgroup root: "/machine.slice/…"
+    pid_t leader = 0;    // the guest's PID 1; use the pidfd, the number is for /proc and checked there
     FileDescriptor pidfd;
     std::uint64_t capabilities = 0;  // the leader's bounding set
 

@@ -47,7 +47,8 @@ FileDescriptor make_nodes(const std::vector<DeviceNode>& nodes) {
         ::syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)));
     if (!mount) throw failure("make a file system");
     for (std::size_t i = 0; i < nodes.size(); ++i)
-        if (::mknodat(mount.get(), std::to_string(i).c_str(), S_IFCHR | 0600, makedev(nodes[i].major, nodes[i].minor)) < 0)
+        if (::mknodat(mount.get(), std::to_string(i).c_str(), S_IFCHR | 0600, makedev(nodes[i].major, nodes[i].minor)) <
+            0)
             throw failure(fmt::format("make the node of {}", nodes[i].name));
     return mount;
 }
@@ -98,7 +99,8 @@ std::vector<int> IsolationProbe::finish(std::chrono::milliseconds limit) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
         pollfd wait{results_.get(), POLLIN, 0};
         if (left.count() <= 0 || ::poll(&wait, 1, static_cast<int>(left.count())) == 0)
-            throw std::runtime_error(fmt::format("the isolation probe hangs while it opens /dev/{}", nodes_[errors.size()].name));
+            throw std::runtime_error(
+                fmt::format("the isolation probe hangs while it opens /dev/{}", nodes_[errors.size()].name));
         int error = 0;
         const ssize_t got = ::read(results_.get(), &error, sizeof error);
         if (got < 0 && errno == EINTR) continue;

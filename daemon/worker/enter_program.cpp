@@ -50,7 +50,7 @@ struct Pipe {
 // A copy that nobody can change: a guest reaches a running program's file through /proc/PID/exe.
 FileDescriptor seal_program(const std::filesystem::path& path) {
     const FileDescriptor source(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat status {};
+    struct stat status{};
     if (!source || ::fstat(source.get(), &status) < 0) throw failure(path.c_str());
     constexpr unsigned executable = 0x10;  // MFD_EXEC, Linux 6.3
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
@@ -78,15 +78,15 @@ struct Streams {
 // Namespaces of the leader's that are not ours already: to join one's own user namespace is an error.
 int foreign_namespaces(const RunningMachine& machine, const std::filesystem::path& proc) {
     constexpr std::array<std::pair<const char*, int>, 7> kinds{{{"user", CLONE_NEWUSER},
-                                                               {"mnt", CLONE_NEWNS},
-                                                               {"net", CLONE_NEWNET},
-                                                               {"ipc", CLONE_NEWIPC},
-                                                               {"uts", CLONE_NEWUTS},
-                                                               {"cgroup", CLONE_NEWCGROUP},
-                                                               {"time", 0x80}}};
+                                                                {"mnt", CLONE_NEWNS},
+                                                                {"net", CLONE_NEWNET},
+                                                                {"ipc", CLONE_NEWIPC},
+                                                                {"uts", CLONE_NEWUTS},
+                                                                {"cgroup", CLONE_NEWCGROUP},
+                                                                {"time", 0x80}}};
     int flags = 0;
     for (const auto& [name, flag] : kinds) {
-        struct stat theirs {}, ours {};
+        struct stat theirs{}, ours{};
         const auto below = std::filesystem::path("ns") / name;
         if (::stat((proc / std::to_string(machine.leader) / below).c_str(), &theirs) == 0 &&
             ::stat((proc / "self" / below).c_str(), &ours) == 0 && theirs.st_ino != ours.st_ino)
@@ -131,7 +131,8 @@ const char* arrange_streams(const Streams& streams) {
         const std::array<const char*, 3> environment{
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", nullptr};
         ::syscall(SYS_execveat, program, "", arguments.data(), environment.data(), AT_EMPTY_PATH);
-        refusal.step = errno == ENOENT ? "find the C library's loader (/lib64/ld-linux-x86-64.so.2)" : "start the program";
+        refusal.step =
+            errno == ENOENT ? "find the C library's loader (/lib64/ld-linux-x86-64.so.2)" : "start the program";
     }
     refusal.error = errno;
     if (::write(streams.status, &refusal, sizeof refusal) < 0) ::_exit(125);
@@ -153,7 +154,7 @@ pid_t fork_into(const RunningMachine& machine) {
 
 // Reads what is there; false at the end of the stream. More than the limit is thrown away, but noticed.
 bool drain(int pipe, std::string& text, std::size_t limit, bool& overflowed) {
-    std::array<char, 16 * 1024> buffer{};
+    std::array<char, 16384> buffer{};
     for (;;) {
         const ssize_t got = ::read(pipe, buffer.data(), buffer.size());
         if (got < 0) return errno == EAGAIN || errno == EINTR;
@@ -172,8 +173,8 @@ struct Watched {
     bool complained_too_much = false;
 };
 
-// Until the program ends, floods or outstays its time. Other processes of the guest may hold the pipes open for ever, so
-// the program's end counts and not the pipes'.
+// Until the program ends, floods or outstays its time. Other processes of the guest may hold the pipes open for ever,
+// so the program's end counts and not the pipes'.
 void watch(Watched& watched, TestRun& run, const ProgramLimits& limits) {
     const auto end = Clock::now() + limits.time;
     bool out_open = true, err_open = true, flooded = false;
@@ -184,7 +185,9 @@ void watch(Watched& watched, TestRun& run, const ProgramLimits& limits) {
                                     {err_open ? watched.err.read_end.get() : -1, POLLIN, 0}}};
         const int woken = left.count() <= 0 ? 0 : ::poll(wait.data(), wait.size(), static_cast<int>(left.count()));
         if (out_open) out_open = drain(watched.out.read_end.get(), run.output, limits.output, flooded);
-        if (err_open) err_open = drain(watched.err.read_end.get(), watched.complaint, longest_complaint, watched.complained_too_much);
+        if (err_open)
+            err_open =
+                drain(watched.err.read_end.get(), watched.complaint, longest_complaint, watched.complained_too_much);
         if (flooded || watched.complained_too_much) {
             run.end = TestEnd::flooded;
             return;
@@ -216,7 +219,9 @@ std::string last_line(const std::string& text) {
     const std::size_t end = text.find_last_not_of("\n ");
     if (end == std::string::npos) return "";
     const std::size_t begin = text.rfind('\n', end);
-    return printable(text.substr(begin == std::string::npos ? 0 : begin + 1, end + 1 - (begin == std::string::npos ? 0 : begin + 1)), 400);
+    return printable(
+        text.substr(begin == std::string::npos ? 0 : begin + 1, end + 1 - (begin == std::string::npos ? 0 : begin + 1)),
+        400);
 }
 
 // Ends that are none of the self-test's: it was never started, or its loader gave up, or the machine went away.
@@ -247,8 +252,10 @@ TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, 
     const pid_t child = fork_into(machine);
     if (child == 0)
         become_self_test(machine, namespaces, cgroup.procs(), sealed.get(), argument.c_str(),
-                         {in.read_end.get(), watched.out.write_end.get(), watched.err.write_end.get(), watched.status.write_end.get()});
-    watched.process = FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));  // ours, not yet waited for
+                         {in.read_end.get(), watched.out.write_end.get(), watched.err.write_end.get(),
+                          watched.status.write_end.get()});
+    watched.process =
+        FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));  // ours, not yet waited for
     for (Pipe* pipe : {&watched.out, &watched.err, &watched.status}) pipe->write_end = FileDescriptor();
 
     TestRun run;
@@ -261,7 +268,8 @@ TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, 
     }
     reap(watched, run);
     explain_end(watched, machine, run);
-    if (!watched.complaint.empty()) fmt::print(stderr, "<6>{}: the self-test said: {}\n", machine.name, last_line(watched.complaint));
+    if (!watched.complaint.empty())
+        fmt::print(stderr, "<6>{}: the self-test said: {}\n", machine.name, last_line(watched.complaint));
     return run;
 }
 

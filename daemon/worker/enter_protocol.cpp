@@ -24,10 +24,10 @@ constexpr std::size_t longest_sentence = 400;
 constexpr std::size_t most_sentences = 16;
 constexpr std::array levels{SelfTestLevel::off, SelfTestLevel::quick, SelfTestLevel::full};
 constexpr std::array<std::pair<TestEnd, std::string_view>, 5> ends{{{TestEnd::exited, "exited"},
-                                                                   {TestEnd::timed_out, "timed-out"},
-                                                                   {TestEnd::flooded, "flooded"},
-                                                                   {TestEnd::killed, "killed"},
-                                                                   {TestEnd::not_started, "not-started"}}};
+                                                                    {TestEnd::timed_out, "timed-out"},
+                                                                    {TestEnd::flooded, "flooded"},
+                                                                    {TestEnd::killed, "killed"},
+                                                                    {TestEnd::not_started, "not-started"}}};
 
 SelfTestLevel parse_level(const std::string& text) {
     for (SelfTestLevel level : levels)
@@ -145,13 +145,15 @@ std::vector<std::string> isolation_violations(const std::vector<DeviceNode>& nod
         const bool wanted = std::ranges::any_of(
             granted, [&](const DeviceNode& other) { return other.major == node.major && other.minor == node.minor; });
         if (denied && wanted)
-            violations.push_back(fmt::format("/dev/{} is granted, but the machine's device rules deny {}:{}; see "
-                                             "DeviceAllow= in systemctl show of its unit",
-                                             node.name, node.major, node.minor));
+            violations.push_back(
+                fmt::format("/dev/{} is granted, but the machine's device rules deny {}:{}; see "
+                            "DeviceAllow= in systemctl show of its unit",
+                            node.name, node.major, node.minor));
         if (!denied && !wanted)
-            violations.push_back(fmt::format("/dev/{} ({}:{}) opens in the machine and is not granted; look for a "
-                                             "DeviceAllow= or DevicePolicy= of its unit",
-                                             node.name, node.major, node.minor));
+            violations.push_back(
+                fmt::format("/dev/{} ({}:{}) opens in the machine and is not granted; look for a "
+                            "DeviceAllow= or DevicePolicy= of its unit",
+                            node.name, node.major, node.minor));
     }
     return violations;
 }

@@ -21,7 +21,7 @@ Tested parse_enter_report(std::string_view text);
 // The set-up's own word in the guest: "epoch=N", then lines "note: …" and "error: …". The guest can forge it.
 struct SetupState {
     std::uint64_t epoch = 0;
-    std::vector<std::string> notes;   // made printable, a few of them
+    std::vector<std::string> notes;  // made printable, a few of them
     std::vector<std::string> errors;
 };
 std::optional<SetupState> parse_setup_state(std::string_view text);

@@ -44,7 +44,7 @@ int watch(int inotify, int directory) {
 }
 
 void discard_events(int inotify) {
-    std::array<char, 16 * 1024> events{};
+    std::array<char, 16384> events{};
     while (::read(inotify, events.data(), events.size()) > 0) {}
 }
 
@@ -78,7 +78,7 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
             run = open_run(root.get());
             if (run) watch(inotify.get(), run.get());
         }
-        const auto state = run ? read_state(run.get()) : std::nullopt;
+        auto state = run ? read_state(run.get()) : std::nullopt;
         if (state && state->epoch >= epoch) return state;
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
         if (left.count() <= 0) return std::nullopt;

@@ -41,6 +41,8 @@ Image look(const std::string& machine) {
     image.path = find_image("/", machine);
     if (!image.path.empty() && std::filesystem::is_directory(image.path))
         image.guest = examine_guest(RootfsReader(std::filesystem::path(image.path)));
+    const AdminSettings admin = read_admin_settings(Tree("/", ""), machine, image.path);
+    image.settings_boot = compose_settings(machine, "/", admin, machine_directory(machine), names::store_directory).boots;
     return image;
 }
 

@@ -27,10 +27,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
 static void to_json(nlohmann::json& json, const Image& image) {
     json = {{"path", image.path}};
     if (image.guest) json["guest"] = *image.guest;
+    if (image.settings_boot) json["settings_boot"] = *image.settings_boot;
 }
 static void from_json(const nlohmann::json& json, Image& image) {
     json.at("path").get_to(image.path);
     if (json.contains("guest")) image.guest = json.at("guest").get<Guest>();
+    if (json.contains("settings_boot")) image.settings_boot = json.at("settings_boot").get<bool>();
 }
 
 namespace {

@@ -59,12 +59,14 @@ step_failure() {    # TITLE LOG STATUS
 
 # One line that tells what is running. On a terminal it is rewritten in place; elsewhere a line every half minute.
 steps_progress() {    # RUNNING-INDEXES…
-    local i line="" last
+    local i line="" last width
     for i; do line+="${line:+ · }${step_titles[i]} $(seconds_since "${step_begins[i]}")"; done
     if [ -t 2 ]; then
         last=$(tail -c 400 "${step_logs[$1]}" 2>/dev/null | tr -d '\r' | tr -c '[:print:]\n' '?' | tail -n 1)
         line="… $line   $last"
-        printf '\r\033[K%s' "${line:0:$(($(stty size <&2 2>/dev/null | cut -d' ' -f2 || echo 80) - 1))}" >&2
+        width=$(stty size <&2 2>/dev/null) && width=${width#* }
+        [ "${width:-0}" -gt 20 ] || width=80
+        printf '\r\033[K%s' "${line:0:width-1}" >&2
     elif [ $(($(now_ms) - steps_shown)) -ge 30000 ]; then
         steps_shown=$(now_ms)
         say "… $line"

@@ -10,18 +10,27 @@
 
 #include "nodes.h"
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NO_PERMISSION = 4, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, MAXIMUM = 16 };
+enum {
+    SUCCESS = 0,
+    UNINITIALIZED = 1,
+    INVALID_ARGUMENT = 2,
+    NO_PERMISSION = 4,
+    NOT_FOUND = 6,
+    INSUFFICIENT_SIZE = 7,
+    DRIVER_NOT_LOADED = 9,
+    MAXIMUM = 16
+};
 
 static int gpus[MAXIMUM], gpu_count = -1;
 
-static int give(char *to, unsigned length, const char *text) {
+static int give(char* to, unsigned length, const char* text) {
     if (gpu_count < 0) return UNINITIALIZED;
     if (strlen(text) >= length) return INSUFFICIENT_SIZE;
     memcpy(to, text, strlen(text) + 1);
     return SUCCESS;
 }
 
-static const struct simulated_gpu *gpu_of(void *handle) {
+static const struct simulated_gpu* gpu_of(void* handle) {
     intptr_t index = (intptr_t)handle - 1;
     return index >= 0 && index < gpu_count ? &all_gpus[gpus[index]] : NULL;
 }
@@ -37,58 +46,64 @@ EXPORT int nvmlShutdown(void) {
     return SUCCESS;
 }
 
-EXPORT const char *nvmlErrorString(int result) {
+EXPORT const char* nvmlErrorString(int result) {
     switch (result) {
-    case SUCCESS: return "Success";
-    case UNINITIALIZED: return "Uninitialized";
-    case NO_PERMISSION: return "Insufficient Permissions";
-    case NOT_FOUND: return "Not Found";
-    case DRIVER_NOT_LOADED: return "Driver Not Loaded";
-    default: return "Invalid Argument";
+        case SUCCESS:
+            return "Success";
+        case UNINITIALIZED:
+            return "Uninitialized";
+        case NO_PERMISSION:
+            return "Insufficient Permissions";
+        case NOT_FOUND:
+            return "Not Found";
+        case DRIVER_NOT_LOADED:
+            return "Driver Not Loaded";
+        default:
+            return "Invalid Argument";
     }
 }
 
 /* The version is in the library's own name, so that one build serves every version that a test installs. */
-EXPORT int nvmlSystemGetDriverVersion(char *version, unsigned length) {
+EXPORT int nvmlSystemGetDriverVersion(char* version, unsigned length) {
     Dl_info info;
     char real[PATH_MAX];
-    const char *suffix = dladdr(&gpu_count, &info) && realpath(info.dli_fname, real) ? strstr(real, ".so.") : NULL;
+    const char* suffix = dladdr(&gpu_count, &info) && realpath(info.dli_fname, real) ? strstr(real, ".so.") : NULL;
     return give(version, length, suffix ? suffix + 4 : "unknown");
 }
 
-EXPORT int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+EXPORT int nvmlSystemGetCudaDriverVersion_v2(int* version) {
     *version = 13000;
     return SUCCESS;
 }
 
-EXPORT int nvmlDeviceGetCount_v2(unsigned *count) {
+EXPORT int nvmlDeviceGetCount_v2(unsigned* count) {
     if (gpu_count < 0) return UNINITIALIZED;
     *count = (unsigned)gpu_count;
     return SUCCESS;
 }
 
-EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
-    *handle = (void *)(intptr_t)(index + 1);
+EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** handle) {
+    *handle = (void*)(intptr_t)(index + 1);
     return gpu_of(*handle) ? SUCCESS : INVALID_ARGUMENT;
 }
 
-EXPORT int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+EXPORT int nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
     for (int i = 0; i < gpu_count; i++)
         if (strcmp(all_gpus[gpus[i]].uuid, uuid) == 0) return nvmlDeviceGetHandleByIndex_v2((unsigned)i, handle);
     return NOT_FOUND;
 }
 
-EXPORT int nvmlDeviceGetUUID(void *handle, char *uuid, unsigned length) {
-    const struct simulated_gpu *gpu = gpu_of(handle);
+EXPORT int nvmlDeviceGetUUID(void* handle, char* uuid, unsigned length) {
+    const struct simulated_gpu* gpu = gpu_of(handle);
     return gpu ? give(uuid, length, gpu->uuid) : INVALID_ARGUMENT;
 }
 
-EXPORT int nvmlDeviceGetName(void *handle, char *name, unsigned length) {
+EXPORT int nvmlDeviceGetName(void* handle, char* name, unsigned length) {
     return gpu_of(handle) ? give(name, length, SIMULATED_MODEL) : INVALID_ARGUMENT;
 }
 
-EXPORT int nvmlDeviceGetMinorNumber(void *handle, unsigned *minor) {
-    const struct simulated_gpu *gpu = gpu_of(handle);
+EXPORT int nvmlDeviceGetMinorNumber(void* handle, unsigned* minor) {
+    const struct simulated_gpu* gpu = gpu_of(handle);
     if (gpu) *minor = gpu->minor;
     return gpu ? SUCCESS : INVALID_ARGUMENT;
 }

@@ -9,7 +9,7 @@ const struct simulated_gpu all_gpus[] = {
 #include "gpus.inc"
 };
 
-int open_node(const char *name) {
+int open_node(const char* name) {
     char path[64];
     snprintf(path, sizeof path, "/dev/%s", name);
     return open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC) >= 0 || errno == ENXIO;

@@ -8,10 +8,10 @@
 
 enum { INVALID_ARGUMENT = 2, NO_GPU = 6, DRIVER_NOT_LOADED = 9, NO_LIBRARY = 12 };
 
-static void say(const char *text) { (void)!write(STDOUT_FILENO, text, strlen(text)); }
+static void say(const char* text) { (void)!write(STDOUT_FILENO, text, strlen(text)); }
 
-static void *function(void *library, const char *name) {
-    void *found = dlsym(library, name);
+static void* function(void* library, const char* name) {
+    void* found = dlsym(library, name);
     if (!found) {
         say("NVIDIA-SMI found a libnvidia-ml.so of another version\n");
         _exit(NO_LIBRARY);
@@ -19,13 +19,13 @@ static void *function(void *library, const char *name) {
     return found;
 }
 
-static void list(void *library, unsigned count, int table) {
-    int (*handle_by_index)(unsigned, void **), (*get_uuid)(void *, char *, unsigned), (*get_name)(void *, char *, unsigned);
-    *(void **)&handle_by_index = function(library, "nvmlDeviceGetHandleByIndex_v2");
-    *(void **)&get_uuid = function(library, "nvmlDeviceGetUUID");
-    *(void **)&get_name = function(library, "nvmlDeviceGetName");
+static void list(void* library, unsigned count, int table) {
+    int (*handle_by_index)(unsigned, void**), (*get_uuid)(void*, char*, unsigned), (*get_name)(void*, char*, unsigned);
+    *(void**)&handle_by_index = function(library, "nvmlDeviceGetHandleByIndex_v2");
+    *(void**)&get_uuid = function(library, "nvmlDeviceGetUUID");
+    *(void**)&get_name = function(library, "nvmlDeviceGetName");
     for (unsigned i = 0; i < count; i++) {
-        void *gpu;
+        void* gpu;
         char name[96] = "?", uuid[96] = "?", line[256];
         if (handle_by_index(i, &gpu) != 0) continue;
         get_name(gpu, name, sizeof name);
@@ -35,21 +35,21 @@ static void list(void *library, unsigned count, int table) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     int table = argc == 1;
     if (argc > 2 || (argc == 2 && strcmp(argv[1], "-L") != 0 && strcmp(argv[1], "--list-gpus") != 0)) {
         say("Invalid combination of input arguments. The simulated nvidia-smi knows -L only.\n");
         return INVALID_ARGUMENT;
     }
-    void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         say("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.\n");
         return NO_LIBRARY;
     }
-    int (*init)(void), (*get_count)(unsigned *), (*get_version)(char *, unsigned);
-    *(void **)&init = function(library, "nvmlInit_v2");
-    *(void **)&get_count = function(library, "nvmlDeviceGetCount_v2");
-    *(void **)&get_version = function(library, "nvmlSystemGetDriverVersion");
+    int (*init)(void), (*get_count)(unsigned*), (*get_version)(char*, unsigned);
+    *(void**)&init = function(library, "nvmlInit_v2");
+    *(void**)&get_count = function(library, "nvmlDeviceGetCount_v2");
+    *(void**)&get_version = function(library, "nvmlSystemGetDriverVersion");
     unsigned count = 0;
     char version[64] = "?", line[128];
     if (init() != 0) {
@@ -63,7 +63,8 @@ int main(int argc, char **argv) {
         return NO_GPU;
     }
     if (table) {
-        snprintf(line, sizeof line, "| NVIDIA-SMI %-20s Driver Version: %-20s CUDA Version: 13.0 |\n", version, version);
+        snprintf(line, sizeof line, "| NVIDIA-SMI %-20s Driver Version: %-20s CUDA Version: 13.0 |\n", version,
+                 version);
         say(line);
     }
     list(library, count, table);

@@ -14,7 +14,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::make_elf;
 using testing::make_ld_cache;
-using ::testing::Not;
 
 const std::string version = "580.159.04";
 const std::string cuda = "libcuda.so." + version;
@@ -262,8 +261,8 @@ TEST_F(Discovery, skips_damaged_and_foreign_files_with_a_note) {
     add(multiarch + "/libnvidia-ml.so." + version, "");
     add(multiarch + "/libnvidia-cfg.so." + version, elf().substr(0, 300));
     add(multiarch + "/libnvidia-nvvm.so." + version, "a page of an error message instead of a library");
-    add(multiarch + "/libnvcuvid.so." + version, make_elf({.machine = EM_AARCH64}));
-    add(multiarch + "/libnvoptix.so." + version, make_elf({.is_64bit = false, .machine = EM_ARM}));
+    add(multiarch + "/libnvcuvid.so." + version, make_elf({.soname = {}, .machine = EM_AARCH64}));
+    add(multiarch + "/libnvoptix.so." + version, make_elf({.soname = {}, .is_64bit = false, .machine = EM_ARM}));
     std::filesystem::create_directories(tree.at("/root" + multiarch + "/libnvidia-encode.so." + version));
     const auto driver = discover();
     EXPECT_THAT(names(driver), ElementsAre(cuda));
@@ -374,7 +373,7 @@ TEST_F(Discovery, cuts_absolute_library_paths_and_drops_icd_files_without_their_
 TEST_F(Discovery, reads_little_of_large_libraries) {
     add_kernel(version);
     add_library(multiarch, "libcuda", version);
-    // A sparse gigabyte: reading it all would take far longer than a test may.
+    // A sparse terabyte: reading it all would take far longer than a test may.
     std::filesystem::resize_file(tree.at("/root" + multiarch + "/" + cuda), std::uintmax_t{1} << 40);
     EXPECT_EQ(discover().files.at(0).size, std::uint64_t{1} << 40);
 }

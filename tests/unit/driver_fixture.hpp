@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -47,7 +48,7 @@ public:
     }
     void write_program(std::string_view inside, std::string_view contents) const {
         write(inside, contents);
-        std::filesystem::permissions(at(inside), std::filesystem::perms(0755));
+        if (::chmod(at(inside).c_str(), 0755) != 0) throw std::runtime_error("chmod");
     }
     void link(std::string_view inside, std::string_view target) const {
         std::filesystem::create_directories(at(inside).parent_path());
@@ -64,7 +65,7 @@ private:
 };
 
 struct ElfSpec {
-    std::string soname{};
+    std::string soname;
     bool is_64bit = true;
     std::uint16_t machine = EM_X86_64;
     std::string build_id = "\x01\x02\xab";  // bytes
@@ -212,6 +213,7 @@ protected:
     }
     static std::vector<std::string> names(const Driver& driver) {
         std::vector<std::string> result;
+        result.reserve(driver.files.size());
         for (const auto& file : driver.files) result.push_back(file.name);
         return result;
     }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "driver/file_descriptor.hpp"
 #include "driver/generation.hpp"
@@ -86,7 +87,7 @@ TEST_F(Generation, can_be_read_by_everyone_whatever_the_umask) {
     for (const auto& entry : fs::recursive_directory_iterator(store())) {
         if (entry.is_symlink()) continue;
         const bool executable = entry.is_directory() || entry.path().filename() == "nvidia-smi";
-        EXPECT_EQ(fs::status(entry).permissions(), fs::perms(executable ? 0755 : 0644)) << entry.path();
+        EXPECT_EQ(static_cast<unsigned>(fs::status(entry).permissions()), executable ? 0755U : 0644U) << entry.path();
     }
 }
 

@@ -27,13 +27,13 @@ struct answer {
 
 struct beside {
     pid_t process;
-    int pipe;  /* what it says, whole at its end */
+    int pipe; /* what it says, whole at its end */
     double begin;
 };
 
 /* The child's standard streams lead nowhere: the report is the parent's alone. */
-static struct beside *start(void (*run)(int out)) {
-    struct beside *beside = calloc(1, sizeof *beside);
+static struct beside* start(void (*run)(int out)) {
+    struct beside* beside = calloc(1, sizeof *beside);
     int ends[2];
     if (!beside || pipe(ends) < 0) _exit(3);
     beside->begin = begin_check();
@@ -51,9 +51,9 @@ static struct beside *start(void (*run)(int out)) {
     return beside;
 }
 
-static void say(int out, double begin, struct answer *answer) {
+static void say(int out, double begin, struct answer* answer) {
     answer->taken = milliseconds() - begin;
-    const char *at = (const char *)answer;
+    const char* at = (const char*)answer;
     for (size_t left = sizeof *answer; left > 0;) {
         ssize_t written = write(out, at, left);
         if (written <= 0) return;
@@ -62,8 +62,9 @@ static void say(int out, double begin, struct answer *answer) {
     }
 }
 
-/* Reads until the end, `size` at most, then reaps. Returns the length, or -1 when the time is over; it is killed then. */
-static ssize_t hear(struct beside *beside, char *buffer, size_t size, int *status) {
+/* Reads until the end, `size` at most, then reaps. Returns the length, or -1 when the time is over; it is killed then.
+ */
+static ssize_t hear(struct beside* beside, char* buffer, size_t size, int* status) {
     size_t length = 0;
     int over = 0;
     *status = -1;
@@ -85,32 +86,37 @@ static ssize_t hear(struct beside *beside, char *buffer, size_t size, int *statu
 }
 
 /* A child that gave no whole answer crashed or hung. */
-static int hear_answer(struct beside *beside, const char *name, struct answer *answer) {
+static int hear_answer(struct beside* beside, const char* name, struct answer* answer) {
     int status;
     char room[sizeof *answer + 1];
     ssize_t length = hear(beside, room, sizeof room, &status);
     memcpy(answer, room, sizeof *answer);
     if (length == (ssize_t)sizeof *answer) return 1;
-    if (length < 0) end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
-    else if (WIFSIGNALED(status)) end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
-    else end_check(name, beside->begin, FAILED, "ended without a result");
+    if (length < 0)
+        end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
+    else if (WIFSIGNALED(status))
+        end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
+    else
+        end_check(name, beside->begin, FAILED, "ended without a result");
     return 0;
 }
 
 /* --- NVML --- */
 
-static const char *find_nvml_gpus(void *library, struct answer *answer) {
-    int (*init)(void), (*get_count)(unsigned *), (*get_handle)(unsigned, void **), (*get_uuid)(void *, char *, unsigned);
-    const char *(*error_string)(int);
-    if (!(*(void **)&init = dlsym(library, "nvmlInit_v2")) || !(*(void **)&get_count = dlsym(library, "nvmlDeviceGetCount_v2")) ||
-        !(*(void **)&get_handle = dlsym(library, "nvmlDeviceGetHandleByIndex_v2")) ||
-        !(*(void **)&get_uuid = dlsym(library, "nvmlDeviceGetUUID")) || !(*(void **)&error_string = dlsym(library, "nvmlErrorString")))
+static const char* find_nvml_gpus(void* library, struct answer* answer) {
+    int (*init)(void), (*get_count)(unsigned*), (*get_handle)(unsigned, void**), (*get_uuid)(void*, char*, unsigned);
+    const char* (*error_string)(int);
+    if (!(*(void**)& init = dlsym(library, "nvmlInit_v2")) ||
+        !(*(void**)& get_count = dlsym(library, "nvmlDeviceGetCount_v2")) ||
+        !(*(void**)& get_handle = dlsym(library, "nvmlDeviceGetHandleByIndex_v2")) ||
+        !(*(void**)& get_uuid = dlsym(library, "nvmlDeviceGetUUID")) ||
+        !(*(void**)& error_string = dlsym(library, "nvmlErrorString")))
         return "libnvidia-ml.so.1 is older than this test knows";
     unsigned count = 0;
     int error = init();
     if (error == 0) error = get_count(&count);
     for (unsigned i = 0; error == 0 && i < count && i < MAX_GPUS; i++) {
-        void *gpu;
+        void* gpu;
         error = get_handle(i, &gpu);
         if (error == 0) error = get_uuid(gpu, answer->uuids[i], sizeof answer->uuids[i]);
         answer->count = (int)i + 1;
@@ -121,8 +127,8 @@ static const char *find_nvml_gpus(void *library, struct answer *answer) {
 static void run_nvml(int out) {
     struct answer answer = {.result = PASSED};
     double begin = milliseconds();
-    void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    const char *trouble = library ? find_nvml_gpus(library, &answer) : NULL;
+    void* library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+    const char* trouble = library ? find_nvml_gpus(library, &answer) : NULL;
     if (!library) {
         answer.result = SKIPPED;
         snprintf(answer.detail, sizeof answer.detail, "no libnvidia-ml.so.1: the machine has no capability utility");
@@ -133,15 +139,15 @@ static void run_nvml(int out) {
     say(out, begin, &answer);
 }
 
-struct beside *start_nvml(void) { return start(run_nvml); }
+struct beside* start_nvml(void) { return start(run_nvml); }
 
-static int knows(const struct answer *answer, const char *uuid) {
+static int knows(const struct answer* answer, const char* uuid) {
     for (int i = 0; i < answer->count && i < MAX_GPUS; i++)
         if (strncmp(answer->uuids[i], uuid, sizeof answer->uuids[i]) == 0) return 1;
     return 0;
 }
 
-void finish_nvml(struct beside *beside, const struct test *test) {
+void finish_nvml(struct beside* beside, const struct test* test) {
     struct answer answer;
     if (!hear_answer(beside, "nvml", &answer)) return;
     answer.detail[sizeof answer.detail - 1] = '\0';
@@ -154,7 +160,8 @@ void finish_nvml(struct beside *beside, const struct test *test) {
         answer.result = FAILED;
         snprintf(answer.detail, sizeof answer.detail, "NVML sees %d GPUs and CUDA %d", answer.count, test->gpu_count);
     }
-    if (answer.result == PASSED) snprintf(answer.detail, sizeof answer.detail, "sees %d GPU%s", answer.count, answer.count == 1 ? "" : "s");
+    if (answer.result == PASSED)
+        snprintf(answer.detail, sizeof answer.detail, "sees %d GPU%s", answer.count, answer.count == 1 ? "" : "s");
     end_check("nvml", milliseconds() - answer.taken, answer.result, "%s", answer.detail);
 }
 
@@ -165,14 +172,17 @@ static void run_user(int out) {
     double begin = milliseconds();
     static struct cuda cuda;
     cu_result error = 0;
-    if (getuid() != 0) snprintf(answer.detail, sizeof answer.detail, "the test itself runs as user %u", (unsigned)getuid());
+    if (getuid() != 0)
+        snprintf(answer.detail, sizeof answer.detail, "the test itself runs as user %u", (unsigned)getuid());
     else if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
         snprintf(answer.detail, sizeof answer.detail, "cannot become user %d: %s", NOBODY, strerror(errno));
     else {
         answer.result = PASSED;
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* lost with the change of user */
-        if (load_cuda(&cuda, answer.detail, sizeof answer.detail) < 0) answer.result = FAILED;
-        else if ((error = cuda.init(0)) != CU_SUCCESS) snprintf(answer.detail, sizeof answer.detail, "%.250s", explain(&cuda, "cuInit", error));
+        if (load_cuda(&cuda, answer.detail, sizeof answer.detail) < 0)
+            answer.result = FAILED;
+        else if ((error = cuda.init(0)) != CU_SUCCESS)
+            snprintf(answer.detail, sizeof answer.detail, "%.250s", explain(&cuda, "cuInit", error));
         else if ((error = cuda.device_count(&answer.count)) != CU_SUCCESS)
             snprintf(answer.detail, sizeof answer.detail, "%.250s", explain(&cuda, "cuDeviceGetCount", error));
         if (error) answer.result = is_occupied(error) ? DEGRADED : FAILED;
@@ -180,9 +190,9 @@ static void run_user(int out) {
     say(out, begin, &answer);
 }
 
-struct beside *start_user(void) { return start(run_user); }
+struct beside* start_user(void) { return start(run_user); }
 
-void finish_user(struct beside *beside, const struct test *test) {
+void finish_user(struct beside* beside, const struct test* test) {
     struct answer answer;
     if (!hear_answer(beside, "user", &answer)) return;
     answer.detail[sizeof answer.detail - 1] = '\0';
@@ -201,25 +211,32 @@ static void run_nvidia_smi(int out) {
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
     close(out);
-    char *const command[] = {"nvidia-smi", "-L", NULL};
+    char* const command[] = {"nvidia-smi", "-L", NULL};
     execvp(command[0], command);
     _exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
 }
 
-struct beside *start_nvidia_smi(void) { return start(run_nvidia_smi); }
+struct beside* start_nvidia_smi(void) { return start(run_nvidia_smi); }
 
-void finish_nvidia_smi(struct beside *beside) {
+void finish_nvidia_smi(struct beside* beside) {
     static char said[16 * 1024 + 1];
     int status;
     ssize_t length = hear(beside, said, sizeof said, &status);
-    const char *name = "nvidia-smi";
+    const char* name = "nvidia-smi";
     said[length < 0 ? 0 : length < (ssize_t)sizeof said ? length : (ssize_t)sizeof said - 1] = '\0';
-    char *end = strchr(said, '\n');
+    char* end = strchr(said, '\n');
     if (end) *end = '\0';
-    if (length < 0) end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
-    else if (length == (ssize_t)sizeof said) end_check(name, beside->begin, FAILED, "its output does not end");
-    else if (WIFSIGNALED(status)) end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
-    else if (WEXITSTATUS(status) == 127) end_check(name, beside->begin, SKIPPED, "not in the guest's PATH: the machine has no capability utility, or /usr is read-only");
-    else if (WEXITSTATUS(status) != 0) end_check(name, beside->begin, FAILED, "exit status %d: %.200s", WEXITSTATUS(status), said);
-    else end_check(name, beside->begin, PASSED, "%.200s", said);
+    if (length < 0)
+        end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
+    else if (length == (ssize_t)sizeof said)
+        end_check(name, beside->begin, FAILED, "its output does not end");
+    else if (WIFSIGNALED(status))
+        end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
+    else if (WEXITSTATUS(status) == 127)
+        end_check(name, beside->begin, SKIPPED,
+                  "not in the guest's PATH: the machine has no capability utility, or /usr is read-only");
+    else if (WEXITSTATUS(status) != 0)
+        end_check(name, beside->begin, FAILED, "exit status %d: %.200s", WEXITSTATUS(status), said);
+    else
+        end_check(name, beside->begin, PASSED, "%.200s", said);
 }

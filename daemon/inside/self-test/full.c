@@ -15,18 +15,21 @@ static size_t full_size(size_t free_bytes) {
     return size & ~(size_t)((2 << 20) - 1);
 }
 
-static cu_result fill_and_count(struct test *test, struct gpu *gpu, cu_pointer words, size_t size, uint32_t seed, uint32_t *wrong) {
+static cu_result fill_and_count(struct test* test, struct gpu* gpu, cu_pointer words, size_t size, uint32_t seed,
+                                uint32_t* wrong) {
     unsigned blocks = (unsigned)(size / sizeof(uint32_t) / MIX_BLOCK);
     uint32_t zero = 0;
     cu_result result = test->cuda.to_device(gpu->out, &zero, sizeof zero);
-    if (result == CU_SUCCESS) result = launch(test, gpu->fill, blocks, MIX_BLOCK, (void *[]){&words, &seed});
-    if (result == CU_SUCCESS) result = launch(test, gpu->count_wrong, blocks, MIX_BLOCK, (void *[]){&words, &seed, &gpu->out});
+    if (result == CU_SUCCESS) result = launch(test, gpu->fill, blocks, MIX_BLOCK, (void*[]){&words, &seed});
+    if (result == CU_SUCCESS)
+        result = launch(test, gpu->count_wrong, blocks, MIX_BLOCK, (void*[]){&words, &seed, &gpu->out});
     if (result == CU_SUCCESS) result = test->cuda.from_device(wrong, gpu->out, sizeof *wrong);
     return result;
 }
 
-/* Every bit once as 0 and once as 1: the second seed is the first one inverted, and so is the high half of each word. */
-static cu_result try_patterns(struct test *test, struct gpu *gpu, struct finding *finding) {
+/* Every bit once as 0 and once as 1: the second seed is the first one inverted, and so is the high half of each word.
+ */
+static cu_result try_patterns(struct test* test, struct gpu* gpu, struct finding* finding) {
     size_t free_bytes = 0, total = 0;
     cu_pointer words;
     TRY(memory_info, "cuMemGetInfo", &free_bytes, &total);
@@ -39,13 +42,15 @@ static cu_result try_patterns(struct test *test, struct gpu *gpu, struct finding
         cu_result result = fill_and_count(test, gpu, words, size, seed, &wrong);
         if (result != CU_SUCCESS) return result;
     }
-    if (wrong > 0) snprintf(finding->complaint, sizeof finding->complaint, "%u words of %zu MiB did not keep their pattern", wrong, size >> 20);
+    if (wrong > 0)
+        snprintf(finding->complaint, sizeof finding->complaint, "%u words of %zu MiB did not keep their pattern", wrong,
+                 size >> 20);
     snprintf(finding->praise, sizeof finding->praise, "%zu MiB kept two patterns", size >> 20);
     TRY(release, "cuMemFree", words);
     return CU_SUCCESS;
 }
 
-static cu_result try_device_bandwidth(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_device_bandwidth(struct test* test, struct gpu* gpu, struct finding* finding) {
     (void)gpu;
     enum { ROUNDS = 8 };
     size_t free_bytes = 0, total = 0;
@@ -68,7 +73,7 @@ static cu_result try_device_bandwidth(struct test *test, struct gpu *gpu, struct
 
 /* Freivalds: a * (b * x) against c * x for a random x. One wrong number slips through with a chance of 1 in 2 at most
  * per round; rounds are cheap. */
-static int is_product(const uint32_t *a, const uint32_t *b, const uint32_t *c) {
+static int is_product(const uint32_t* a, const uint32_t* b, const uint32_t* c) {
     static uint32_t x[PRODUCT_SIZE], bx[PRODUCT_SIZE];
     for (int round = 0; round < 16; round++) {
         for (int i = 0; i < PRODUCT_SIZE; i++) x[i] = random_word();
@@ -89,7 +94,7 @@ static int is_product(const uint32_t *a, const uint32_t *b, const uint32_t *c) {
 }
 
 /* a and b are the random words of the quick checks; the product lies in the pinned block. */
-static cu_result try_product(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_product(struct test* test, struct gpu* gpu, struct finding* finding) {
     size_t bytes = PRODUCT_SIZE * PRODUCT_SIZE * sizeof(uint32_t);
     uint32_t size = PRODUCT_SIZE, *b = malloc(bytes);
     if (!b) return CU_OUT_OF_MEMORY;
@@ -100,8 +105,9 @@ static cu_result try_product(struct test *test, struct gpu *gpu, struct finding 
     double begin = milliseconds();
     finding->call = "cuLaunchKernel";
     if (result == CU_SUCCESS)
-        result = test->cuda.launch(gpu->product, PRODUCT_SIZE / PRODUCT_BLOCK, PRODUCT_SIZE / PRODUCT_BLOCK, 1, PRODUCT_BLOCK, PRODUCT_BLOCK, 1, 0,
-                                   NULL, (void *[]){&gpu->in, &device_b, &device_c, &size}, NULL);
+        result = test->cuda.launch(gpu->product, PRODUCT_SIZE / PRODUCT_BLOCK, PRODUCT_SIZE / PRODUCT_BLOCK, 1,
+                                   PRODUCT_BLOCK, PRODUCT_BLOCK, 1, 0, NULL,
+                                   (void*[]){&gpu->in, &device_b, &device_c, &size}, NULL);
     if (result == CU_SUCCESS) result = test->cuda.synchronize();
     double taken = milliseconds() - begin;
     if (result == CU_SUCCESS) result = test->cuda.from_device(test->pinned, device_c, bytes);
@@ -113,9 +119,9 @@ static cu_result try_product(struct test *test, struct gpu *gpu, struct finding 
 }
 
 /* To the next usable GPU and back. */
-static cu_result try_peer(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_peer(struct test* test, struct gpu* gpu, struct finding* finding) {
     size_t bytes = QUICK_WORDS * sizeof(uint32_t);
-    struct gpu *peer = gpu;
+    struct gpu* peer = gpu;
     do peer = &test->gpus[(peer - test->gpus + 1) % test->gpu_count];
     while (peer != gpu && !peer->usable);
     if (peer == gpu) return CU_SUCCESS;
@@ -129,16 +135,22 @@ static cu_result try_peer(struct test *test, struct gpu *gpu, struct finding *fi
     return CU_SUCCESS;
 }
 
-void full_gpu_checks(struct test *test) {
+void full_gpu_checks(struct test* test) {
     static const struct {
-        const char *name;
-        stage *run;
-    } stages[] = {{"patterns", try_patterns}, {"device-bandwidth", try_device_bandwidth}, {"product", try_product}, {"peer-copy", try_peer}};
+        const char* name;
+        stage* run;
+    } stages[] = {{"patterns", try_patterns},
+                  {"device-bandwidth", try_device_bandwidth},
+                  {"product", try_product},
+                  {"peer-copy", try_peer}};
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         int left = 0;
         for (int gpu = 0; gpu < test->gpu_count; gpu++) left += test->gpus[gpu].usable;
-        if (left == 0) skip_check(stages[i].name, "no GPU is left to try it on");
-        else if (stages[i].run == try_peer && left < 2) skip_check(stages[i].name, "needs two GPUs");
-        else run_stage(test, stages[i].name, stages[i].run);
+        if (left == 0)
+            skip_check(stages[i].name, "no GPU is left to try it on");
+        else if (stages[i].run == try_peer && left < 2)
+            skip_check(stages[i].name, "needs two GPUs");
+        else
+            run_stage(test, stages[i].name, stages[i].run);
     }
 }

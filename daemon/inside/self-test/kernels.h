@@ -15,7 +15,7 @@ static inline uint32_t mix_scramble(uint32_t in, uint32_t key, uint32_t index) {
 }
 
 /* out[index], given all of in; the mirror image lies in the same block. */
-static inline uint32_t mix_reference(const uint32_t *in, uint32_t key, uint32_t index) {
+static inline uint32_t mix_reference(const uint32_t* in, uint32_t key, uint32_t index) {
     uint32_t mirror = index - index % MIX_BLOCK + (MIX_BLOCK - 1 - index % MIX_BLOCK);
     uint32_t word = mix_scramble(in[index], key, index);
     return word + 3 * mix_scramble(in[mirror], key, mirror) + (word & 0xfff) * (word >> 20);

@@ -16,9 +16,9 @@
 
 #include "test.h"
 
-static const char *const gpu_checks[] = {"init", "devices", "context", "jit", "memory", "kernel", "bandwidth"};
+static const char* const gpu_checks[] = {"init", "devices", "context", "jit", "memory", "kernel", "bandwidth"};
 
-static int check_library(struct test *test) {
+static int check_library(struct test* test) {
     char reason[400], generation[64];
     double begin = begin_check();
     if (load_cuda(&test->cuda, reason, sizeof reason) < 0) {
@@ -31,21 +31,22 @@ static int check_library(struct test *test) {
     if (in_guest && strncmp(test->cuda.path, "/run/cuda-nspawn-store/", 23) != 0)
         end_check("library", begin, FAILED,
                   "the guest's loader prefers its own %s to the host's driver: remove it, or its directory from "
-                  "/etc/ld.so.conf.d, and run ldconfig", test->cuda.path);
+                  "/etc/ld.so.conf.d, and run ldconfig",
+                  test->cuda.path);
     else
         end_check("library", begin, PASSED, "%s", test->cuda.path);
     return 1;
 }
 
 /* The version in a text like "... Kernel Module  580.159.04  Release Build ...": the first word of digits and dots. */
-static int kernel_version(char *version, size_t size) {
+static int kernel_version(char* version, size_t size) {
     char text[512];
     int file = open("/proc/driver/nvidia/version", O_RDONLY | O_CLOEXEC);
     if (file < 0) return 0;
     ssize_t length = read(file, text, sizeof text - 1);
     close(file);
     text[length > 0 ? length : 0] = '\0';
-    for (char *word = text; *word; word++) {
+    for (char* word = text; *word; word++) {
         size_t end = 0, dots = 0;
         if (*word < '0' || *word > '9' || (word > text && word[-1] != ' ')) continue;
         for (; (word[end] >= '0' && word[end] <= '9') || word[end] == '.'; end++) dots += word[end] == '.';
@@ -58,7 +59,7 @@ static int kernel_version(char *version, size_t size) {
     return 0;
 }
 
-static void check_version(struct test *test) {
+static void check_version(struct test* test) {
     double begin = begin_check();
     int cuda = 0;
     char text[16], module[32] = "";
@@ -69,24 +70,28 @@ static void check_version(struct test *test) {
     }
     snprintf(text, sizeof text, "%d.%d", cuda / 1000, cuda % 1000 / 10);
     report_value("cuda", text);
-    const char *suffix = strstr(test->cuda.path, ".so.");
+    const char* suffix = strstr(test->cuda.path, ".so.");
     if (kernel_version(module, sizeof module) && suffix && strchr(suffix + 4, '.') && strcmp(suffix + 4, module) != 0)
-        end_check("version", begin, FAILED, "the library is %s and the kernel module %s: the host needs a reboot, or its module a reload", suffix + 4, module);
+        end_check("version", begin, FAILED,
+                  "the library is %s and the kernel module %s: the host needs a reboot, or its module a reload",
+                  suffix + 4, module);
     else
         end_check("version", begin, PASSED, "CUDA %s%s%s", text, *module ? ", kernel module " : "", module);
 }
 
-static int check_init(struct test *test) {
+static int check_init(struct test* test) {
     double begin = begin_check();
     cu_result result = test->cuda.init(0);
-    if (result == CU_SUCCESS) end_check("init", begin, PASSED, "cuInit");
-    else end_check("init", begin, is_occupied(result) ? DEGRADED : FAILED, "%s", explain(&test->cuda, "cuInit", result));
+    if (result == CU_SUCCESS)
+        end_check("init", begin, PASSED, "cuInit");
+    else
+        end_check("init", begin, is_occupied(result) ? DEGRADED : FAILED, "%s", explain(&test->cuda, "cuInit", result));
     return result == CU_SUCCESS;
 }
 
-static cu_result find_gpu(struct test *test, int index, const char **call) {
-    struct cuda *cuda = &test->cuda;
-    struct gpu *gpu = &test->gpus[index];
+static cu_result find_gpu(struct test* test, int index, const char** call) {
+    struct cuda* cuda = &test->cuda;
+    struct gpu* gpu = &test->gpus[index];
     struct cu_uuid uuid;
     cu_result result;
     *call = "cuDeviceGet";
@@ -101,9 +106,9 @@ static cu_result find_gpu(struct test *test, int index, const char **call) {
 }
 
 /* Whether they are the ones that were granted is for the host to judge: it compares the UUIDs. */
-static int check_devices(struct test *test) {
+static int check_devices(struct test* test) {
     double begin = begin_check();
-    const char *call = "cuDeviceGetCount";
+    const char* call = "cuDeviceGetCount";
     int count = 0;
     cu_result result = test->cuda.device_count(&count);
     for (int i = 0; result == CU_SUCCESS && i < count && i < MAX_GPUS; i++) result = find_gpu(test, i, &call);
@@ -113,13 +118,14 @@ static int check_devices(struct test *test) {
     }
     test->gpu_count = count < MAX_GPUS ? count : MAX_GPUS;
     for (int i = 0; i < test->gpu_count; i++) report_value("gpu", test->gpus[i].uuid);
-    end_check("devices", begin, PASSED, "%d GPU%s: %s%s", count, count > 1 ? "s" : "", test->gpus[0].name, count > 1 ? ", ..." : "");
+    end_check("devices", begin, PASSED, "%d GPU%s: %s%s", count, count > 1 ? "s" : "", test->gpus[0].name,
+              count > 1 ? ", ..." : "");
     return 1;
 }
 
-static void check_gpus(struct test *test) {
+static void check_gpus(struct test* test) {
     size_t done = 0;
-    const char *why = "the library could not be loaded";
+    const char* why = "the library could not be loaded";
     if (check_library(test)) {
         check_version(test);
         done = 1;
@@ -136,9 +142,9 @@ static void check_gpus(struct test *test) {
     for (; done < sizeof gpu_checks / sizeof *gpu_checks; done++) skip_check(gpu_checks[done], why);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     static struct test test;
-    const char *level = argc > 1 ? argv[1] : "quick";
+    const char* level = argc > 1 ? argv[1] : "quick";
     int full = strcmp(level, "full") == 0;
     if (argc > 2 || (!full && strcmp(level, "quick") != 0)) {
         static const char usage[] = "usage: self-test [quick|full]\n";

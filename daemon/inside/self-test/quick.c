@@ -26,13 +26,13 @@ uint32_t random_word(void) {
 }
 
 /* One check over all GPUs: failed if it failed on one, degraded if one is occupied. */
-int run_stage(struct test *test, const char *name, stage *run) {
+int run_stage(struct test* test, const char* name, stage* run) {
     double begin = begin_check();
     char detail[400] = "";
     enum result result = PASSED;
     int left = 0;
     for (int i = 0; i < test->gpu_count; i++) {
-        struct gpu *gpu = &test->gpus[i];
+        struct gpu* gpu = &test->gpus[i];
         struct finding finding = {0};
         if (!gpu->usable) continue;
         cu_result error = test->cuda.use_context(gpu->context);
@@ -47,22 +47,23 @@ int run_stage(struct test *test, const char *name, stage *run) {
         enum result worse = is_occupied(error) ? DEGRADED : FAILED;
         if (result == FAILED || worse == result) continue; /* the first of the worst is told */
         result = worse;
-        snprintf(detail, sizeof detail, "%s: %.300s", gpu->uuid, error ? explain(&test->cuda, finding.call, error) : finding.complaint);
+        snprintf(detail, sizeof detail, "%s: %.300s", gpu->uuid,
+                 error ? explain(&test->cuda, finding.call, error) : finding.complaint);
     }
     end_check(name, begin, result, "%s", detail);
     return left;
 }
 
-static cu_result make_context(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result make_context(struct test* test, struct gpu* gpu, struct finding* finding) {
     TRY(create_context, "cuCtxCreate", &gpu->context, 0, gpu->device);
     snprintf(finding->praise, sizeof finding->praise, "%.90s", gpu->name);
     return CU_SUCCESS;
 }
 
-static cu_result compile_kernels(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result compile_kernels(struct test* test, struct gpu* gpu, struct finding* finding) {
     static char log[192];
     int options[] = {CU_JIT_ERROR_LOG, CU_JIT_ERROR_LOG_SIZE};
-    void *values[] = {log, (void *)(uintptr_t)sizeof log};
+    void* values[] = {log, (void*)(uintptr_t)sizeof log};
     cu_module module = NULL;
     log[0] = '\0';
     cu_result result = test->cuda.load_module(&module, kernels_ptx, 2, options, values);
@@ -81,7 +82,7 @@ static cu_result compile_kernels(struct test *test, struct gpu *gpu, struct find
     return CU_SUCCESS;
 }
 
-static cu_result try_memory(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_memory(struct test* test, struct gpu* gpu, struct finding* finding) {
     size_t size = QUICK_WORDS * sizeof(uint32_t), free_bytes = 0, total = 0;
     TRY(memory_info, "cuMemGetInfo", &free_bytes, &total);
     TRY(allocate, "cuMemAlloc", &gpu->in, size);
@@ -89,29 +90,31 @@ static cu_result try_memory(struct test *test, struct gpu *gpu, struct finding *
     TRY(allocate, "cuMemAlloc", &gpu->block, BLOCK_SIZE);
     TRY(to_device, "cuMemcpyHtoD", gpu->in, test->words, size);
     TRY(on_device, "cuMemcpyDtoD", gpu->out, gpu->in, size);
-    uint32_t *back = test->pinned;
+    uint32_t* back = test->pinned;
     TRY(from_device, "cuMemcpyDtoH", back, gpu->out, size);
     if (memcmp(back, test->words, size) != 0)
-        snprintf(finding->complaint, sizeof finding->complaint, "what was written to the GPU's memory did not come back the same");
+        snprintf(finding->complaint, sizeof finding->complaint,
+                 "what was written to the GPU's memory did not come back the same");
     snprintf(finding->praise, sizeof finding->praise, "%zu of %zu MiB free", free_bytes >> 20, total >> 20);
     return CU_SUCCESS;
 }
 
-cu_result launch(struct test *test, cu_function kernel, unsigned blocks, unsigned threads, void **parameters) {
+cu_result launch(struct test* test, cu_function kernel, unsigned blocks, unsigned threads, void** parameters) {
     cu_result result = test->cuda.launch(kernel, blocks, 1, 1, threads, 1, 1, 0, NULL, parameters, NULL);
     return result != CU_SUCCESS ? result : test->cuda.synchronize();
 }
 
-static cu_result try_kernel(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_kernel(struct test* test, struct gpu* gpu, struct finding* finding) {
     uint32_t key = random_word(), *out = test->pinned;
     finding->call = "cuLaunchKernel";
-    cu_result result = launch(test, gpu->mix, QUICK_WORDS / MIX_BLOCK, MIX_BLOCK, (void *[]){&gpu->in, &gpu->out, &key});
+    cu_result result = launch(test, gpu->mix, QUICK_WORDS / MIX_BLOCK, MIX_BLOCK, (void*[]){&gpu->in, &gpu->out, &key});
     if (result != CU_SUCCESS) return result;
     TRY(from_device, "cuMemcpyDtoH", out, gpu->out, QUICK_WORDS * sizeof *out);
     unsigned wrong = 0;
     for (uint32_t i = 0; i < QUICK_WORDS; i++) wrong += out[i] != mix_reference(test->words, key, i);
     if (wrong > 0)
-        snprintf(finding->complaint, sizeof finding->complaint, "the kernel's result is wrong in %u of %u words", wrong, (unsigned)QUICK_WORDS);
+        snprintf(finding->complaint, sizeof finding->complaint, "the kernel's result is wrong in %u of %u words", wrong,
+                 (unsigned)QUICK_WORDS);
     snprintf(finding->praise, sizeof finding->praise, "%u words right", (unsigned)QUICK_WORDS);
     return CU_SUCCESS;
 }
@@ -120,7 +123,7 @@ static unsigned tenths_of_gigabytes(unsigned rounds, double taken) {
     return taken > 0 ? (unsigned)(rounds * (BLOCK_SIZE / 1e9) / (taken / 1e3) * 10) : 0;
 }
 
-static cu_result try_bandwidth(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result try_bandwidth(struct test* test, struct gpu* gpu, struct finding* finding) {
     enum { ROUNDS = 3 };
     memset(test->pinned, (int)(random_word() & 0xff), BLOCK_SIZE);
     double begin = milliseconds();
@@ -130,22 +133,27 @@ static cu_result try_bandwidth(struct test *test, struct gpu *gpu, struct findin
     for (int i = 0; i < ROUNDS; i++) TRY(from_device, "cuMemcpyDtoH", test->pinned, gpu->block, BLOCK_SIZE);
     double end = milliseconds();
     unsigned to = tenths_of_gigabytes(ROUNDS, middle - begin), from = tenths_of_gigabytes(ROUNDS, end - middle);
-    snprintf(finding->praise, sizeof finding->praise, "to the GPU %u.%u GB/s, from it %u.%u GB/s", to / 10, to % 10, from / 10, from % 10);
+    snprintf(finding->praise, sizeof finding->praise, "to the GPU %u.%u GB/s, from it %u.%u GB/s", to / 10, to % 10,
+             from / 10, from % 10);
     return CU_SUCCESS;
 }
 
 /* Pinned memory is what a program that cares for speed copies from; any GPU's context may use it. */
-static cu_result take_host_memory(struct test *test, struct gpu *gpu, struct finding *finding) {
+static cu_result take_host_memory(struct test* test, struct gpu* gpu, struct finding* finding) {
     if (!test->pinned) TRY(allocate_host, "cuMemHostAlloc", &test->pinned, BLOCK_SIZE, CU_HOST_PORTABLE);
     return try_memory(test, gpu, finding);
 }
 
 /* The number of checks that were reported. */
-int quick_gpu_checks(struct test *test) {
+int quick_gpu_checks(struct test* test) {
     static const struct {
-        const char *name;
-        stage *run;
-    } stages[] = {{"context", make_context}, {"jit", compile_kernels}, {"memory", take_host_memory}, {"kernel", try_kernel}, {"bandwidth", try_bandwidth}};
+        const char* name;
+        stage* run;
+    } stages[] = {{"context", make_context},
+                  {"jit", compile_kernels},
+                  {"memory", take_host_memory},
+                  {"kernel", try_kernel},
+                  {"bandwidth", try_bandwidth}};
     test->words = malloc(QUICK_WORDS * sizeof *test->words);
     for (int i = 0; test->words && i < QUICK_WORDS; i++) test->words[i] = random_word();
     int done = 0, left = test->gpu_count;

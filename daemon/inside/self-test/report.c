@@ -16,7 +16,7 @@ double milliseconds(void) {
 }
 
 /* Printable ASCII only; whatever a library or a program says may hold anything. */
-static void quote(char *out, size_t size, const char *text) {
+static void quote(char* out, size_t size, const char* text) {
     size_t at = 0;
     for (; *text && at + 3 < size; text++) {
         unsigned char byte = (unsigned char)*text;
@@ -27,7 +27,7 @@ static void quote(char *out, size_t size, const char *text) {
 }
 
 /* A line is one write, so that a killed test leaves whole lines. Whoever listens no more ends the test. */
-static void write_line(const char *line, size_t length) {
+static void write_line(const char* line, size_t length) {
     while (length > 0) {
         ssize_t written = write(STDOUT_FILENO, line, length);
         if (written <= 0) _exit(3);
@@ -38,8 +38,8 @@ static void write_line(const char *line, size_t length) {
 
 double begin_check(void) { return milliseconds(); }
 
-void end_check(const char *name, double begin, enum result result, const char *format, ...) {
-    static const char *const words[] = {"passed", "failed", "skipped", "degraded"};
+void end_check(const char* name, double begin, enum result result, const char* format, ...) {
+    static const char* const words[] = {"passed", "failed", "skipped", "degraded"};
     char detail[512], quoted[512], line[768];
     double taken = milliseconds() - begin;
     va_list arguments;
@@ -50,14 +50,15 @@ void end_check(const char *name, double begin, enum result result, const char *f
     failures += result == FAILED;
     /* Thousandths by hand: no locale, no floating point in printf. */
     unsigned long micro = taken > 0 ? (unsigned long)(taken * 1e3) : 0;
-    int length = snprintf(line, sizeof line, "{\"check\":\"%s\",\"result\":\"%s\",\"ms\":%lu.%03lu,\"detail\":\"%s\"}\n", name,
-                          words[result], micro / 1000, micro % 1000, quoted);
+    int length =
+        snprintf(line, sizeof line, "{\"check\":\"%s\",\"result\":\"%s\",\"ms\":%lu.%03lu,\"detail\":\"%s\"}\n", name,
+                 words[result], micro / 1000, micro % 1000, quoted);
     write_line(line, (size_t)length);
 }
 
-void skip_check(const char *name, const char *why) { end_check(name, milliseconds(), SKIPPED, "%s", why); }
+void skip_check(const char* name, const char* why) { end_check(name, milliseconds(), SKIPPED, "%s", why); }
 
-void report_value(const char *key, const char *value) {
+void report_value(const char* key, const char* value) {
     char quoted[512], line[600];
     quote(quoted, sizeof quoted, value);
     int length = snprintf(line, sizeof line, "{\"%s\":\"%s\"}\n", key, quoted);

@@ -9,14 +9,14 @@
 
 #include "setup.h"
 
-static bool is_ours(const char *target) { return begins_with(target, OFFER "/"); }
+static bool is_ours(const char* target) { return begins_with(target, OFFER "/"); }
 
-static bool is_plain_path(const char *path) {
+static bool is_plain_path(const char* path) {
     return path[0] == '/' && !strstr(path, "/../") && strlen(path) < PATH_MAX - 32;
 }
 
 /* Whether the link can be made: there is a directory for it, and nothing foreign in its place. */
-static bool is_free(const char *path) {
+static bool is_free(const char* path) {
     char parent[PATH_MAX];
     snprintf(parent, sizeof parent, "%s", path);
     *strrchr(parent, '/') = '\0';
@@ -24,17 +24,17 @@ static bool is_free(const char *path) {
         note("this guest has no %s, so %s is not linked", parent, path);
         return false;
     }
-    char *present = link_target(path);
+    char* present = link_target(path);
     bool free_place = present ? is_ours(present) : access(path, F_OK) < 0 && errno == ENOENT;
     if (!free_place) note("%s in this guest is not ours and stays", path);
     free(present);
     return free_place;
 }
 
-void read_links(struct links *links) {
+void read_links(struct links* links) {
     char *text = read_text(OFFER "/guest/links", 1 << 20), *rest = text;
-    for (char *line; (line = next_line(&rest));) {
-        char *tab = strchr(line, '\t');
+    for (char* line; (line = next_line(&rest));) {
+        char* tab = strchr(line, '\t');
         if (!tab) continue;
         *tab = '\0';
         if (!is_plain_path(line) || !is_ours(tab + 1)) {
@@ -48,27 +48,27 @@ void read_links(struct links *links) {
     /* The text stays: the links point into it. */
 }
 
-static bool is_wanted(const struct links *wanted, const char *path) {
+static bool is_wanted(const struct links* wanted, const char* path) {
     for (size_t i = 0; i < wanted->count; i++)
         if (strcmp(wanted->items[i].path, path) == 0) return true;
     return false;
 }
 
-void remove_links(const struct list *recorded, const struct links *wanted) {
+void remove_links(const struct list* recorded, const struct links* wanted) {
     for (size_t i = 0; i < recorded->count; i++) {
-        const char *path = recorded->items[i];
+        const char* path = recorded->items[i];
         if (is_wanted(wanted, path)) continue;
-        char *target = link_target(path);
+        char* target = link_target(path);
         int error = target && is_ours(target) ? remove_file(path) : 0;
         if (error) fail("%s cannot be removed: %s", path, strerror(error));
         free(target);
     }
 }
 
-void make_links(const struct links *wanted) {
+void make_links(const struct links* wanted) {
     for (size_t i = 0; i < wanted->count; i++) {
-        const struct link *link = &wanted->items[i];
-        char *present = link_target(link->path);
+        const struct link* link = &wanted->items[i];
+        char* present = link_target(link->path);
         int error = present && strcmp(present, link->target) == 0 ? 0 : make_link(link->path, link->target);
         if (error == EROFS)
             note("%s is not linked, this guest's file system is read-only; the file is %s", link->path, link->target);

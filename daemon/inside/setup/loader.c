@@ -26,33 +26,34 @@
 #define LINK_RECORD "# link "
 #define TEXT_LIMIT (1u << 20)
 #define LDCONFIG_SECONDS 30
+#define BOUND_NOTE "the loader uses a cache of ours, bound over %s: %s"
 
 /* An empty one too: ours, and a power cut came between its name and its content. */
-static bool is_our_text(const char *text) { return !*text || begins_with(text, MARK); }
+static bool is_our_text(const char* text) { return !*text || begins_with(text, MARK); }
 
-static void read_record(const char *path, struct list *links) {
+static void read_record(const char* path, struct list* links) {
     char *text = read_text(path, TEXT_LIMIT), *rest = text;
     if (text && is_our_text(text))
-        for (char *line; (line = next_line(&rest));)
+        for (char* line; (line = next_line(&rest));)
             if (begins_with(line, LINK_RECORD "/")) add(links, line + strlen(LINK_RECORD));
     free(text);
 }
 
-void recorded_links(struct list *links) {
+void recorded_links(struct list* links) {
     read_record(FRAGMENT, links);
     read_record(OWN_CONF, links);
 }
 
 /* Whether the text names a directory at all. */
-static bool has_directories(const char *text) {
-    for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+static bool has_directories(const char* text) {
+    for (const char* line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
         if (*line == '/') return true;
     return false;
 }
 
 /* What the fragment has to say; NULL: nothing, so that there is to be none. */
-static char *wanted_fragment(bool offered, const struct links *links) {
-    char *offer = offered ? read_text(OFFER "/guest/ld.so.conf", TEXT_LIMIT) : NULL;
+static char* wanted_fragment(bool offered, const struct links* links) {
+    char* offer = offered ? read_text(OFFER "/guest/ld.so.conf", TEXT_LIMIT) : NULL;
     if (offer && *offer && !is_our_text(offer)) {
         fail("%s/guest/ld.so.conf does not begin with our mark and is not used", OFFER);
         *offer = '\0';
@@ -61,7 +62,7 @@ static char *wanted_fragment(bool offered, const struct links *links) {
     struct text text = {0};
     if (!nothing) {
         append(&text, "%s", offer && *offer ? offer : MARK " from the host\n");
-        char *generation = link_target(OFFER "/driver");
+        char* generation = link_target(OFFER "/driver");
         append(&text, "# generation %s\n", generation ? generation : "none");
         free(generation);
         for (size_t i = 0; i < links->count; i++) append(&text, LINK_RECORD "%s\n", links->items[i].path);
@@ -71,17 +72,17 @@ static char *wanted_fragment(bool offered, const struct links *links) {
 }
 
 /* The cache is binary, and its strings lie in it as they are. */
-static bool mentions_driver(const char *cache) {
+static bool mentions_driver(const char* cache) {
     static const char word[] = OFFER "/driver/";
     struct stat status;
     if (stat(cache, &status) < 0 || status.st_size <= 0 || status.st_size > (64 << 20)) return false;
-    char *data = read_text(cache, (size_t)status.st_size);
+    char* data = read_text(cache, (size_t)status.st_size);
     bool found = data && memmem(data, (size_t)status.st_size, word, sizeof word - 1);
     free(data);
     return found;
 }
 
-static bool is_older(const char *path, const char *than) {
+static bool is_older(const char* path, const char* than) {
     struct stat left, right;
     if (stat(path, &left) < 0) return true;
     if (stat(than, &right) < 0) return false;
@@ -90,7 +91,7 @@ static bool is_older(const char *path, const char *than) {
 }
 
 /* ldconfig keeps a cache of file headers beside; where it had none, it shall have none afterwards. */
-static bool run_ldconfig(char *const argv[], char *reason, size_t size) {
+static bool run_ldconfig(char* const argv[], char* reason, size_t size) {
     bool had_auxiliary = access(AUXILIARY_CACHE, F_OK) == 0;
     bool had_directory = is_directory(AUXILIARY_DIRECTORY);
     void *etc = keep_times(CACHE), *beside = keep_times(AUXILIARY_CACHE), *above = keep_times(AUXILIARY_DIRECTORY);
@@ -103,24 +104,24 @@ static bool run_ldconfig(char *const argv[], char *reason, size_t size) {
     return fine;
 }
 
-static char *find_ldconfig(void) {
-    static char *const places[] = {"/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/bin/ldconfig"};
+static char* find_ldconfig(void) {
+    static char* const places[] = {"/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/bin/ldconfig"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (access(places[i], X_OK) == 0) return places[i];
     return NULL;
 }
 
 /* Without -X, ldconfig would also make and remove links in the guest's own library directories. */
-static bool rebuild_cache(char *reason, size_t size) {
-    char *ldconfig = find_ldconfig();
-    if (ldconfig) return run_ldconfig((char *[]){ldconfig, "-X", NULL}, reason, size);
+static bool rebuild_cache(char* reason, size_t size) {
+    char* ldconfig = find_ldconfig();
+    if (ldconfig) return run_ldconfig((char*[]){ldconfig, "-X", NULL}, reason, size);
     snprintf(reason, size, "this guest has no ldconfig");
     return false;
 }
 
-static bool rebuild_own_cache(char *reason, size_t size) {
-    char *ldconfig = find_ldconfig();
-    if (ldconfig) return run_ldconfig((char *[]){ldconfig, "-X", "-C", OWN_CACHE, "-f", OWN_CONF, NULL}, reason, size);
+static bool rebuild_own_cache(char* reason, size_t size) {
+    char* ldconfig = find_ldconfig();
+    if (ldconfig) return run_ldconfig((char*[]){ldconfig, "-X", "-C", OWN_CACHE, "-f", OWN_CONF, NULL}, reason, size);
     snprintf(reason, size, "this guest has no ldconfig, so its C library is not glibc or keeps no loader cache");
     return false;
 }
@@ -128,7 +129,7 @@ static bool rebuild_own_cache(char *reason, size_t size) {
 static bool is_bound(void) {
     char *text = read_text("/proc/self/mountinfo", 4 * TEXT_LIMIT), *rest = text;
     bool bound = false;
-    for (char *line; (line = next_line(&rest));)
+    for (char* line; (line = next_line(&rest));)
         if (strstr(line, " " CACHE " ") && strstr(line, "/cuda-nspawn-loader/ld.so.cache")) bound = true;
     free(text);
     return bound;
@@ -149,14 +150,16 @@ static void drop_own_cache(void) {
     rmdir(LOADER_DIRECTORY);
 }
 
-/* `why` the usual way is closed. `include` keeps the relative patterns in the guest's ld.so.conf meaning what they do. */
-static void bind_own_cache(const char *fragment, const char *why) {
+/* `why` the usual way is closed. `include` keeps the relative patterns in the guest's ld.so.conf meaning what they do.
+ */
+static void bind_own_cache(const char* fragment, const char* why) {
     struct text conf = {0};
     append(&conf, "%s%s", fragment, access("/etc/ld.so.conf", F_OK) == 0 ? "include /etc/ld.so.conf\n" : "");
-    char *present = read_text(OWN_CONF, TEXT_LIMIT);
+    char* present = read_text(OWN_CONF, TEXT_LIMIT);
     bool current = present && strcmp(present, conf.data) == 0 && !is_older(OWN_CACHE, OWN_CONF) && is_bound();
     free(present);
     if (current) {
+        note(BOUND_NOTE, CACHE, why);
         free(conf.data);
         return;
     }
@@ -167,7 +170,7 @@ static void bind_own_cache(const char *fragment, const char *why) {
     if (error) {
         fail("%s cannot be written: %s", OWN_CONF, strerror(error));
     } else if (!rebuild_own_cache(reason, sizeof reason)) {
-        fail("the loader cannot learn of the driver: %s (%s)", reason, why);
+        fail("the loader cannot learn of the driver: %s", reason);
     } else if (!mentions_driver(OWN_CACHE)) {
         fail("ldconfig found no library of the driver below %s/driver (%s)", OFFER, why);
     } else {
@@ -175,13 +178,13 @@ static void bind_own_cache(const char *fragment, const char *why) {
         if (mount(OWN_CACHE, CACHE, NULL, MS_BIND, NULL) < 0)
             fail("the loader's cache cannot be bound over %s: %s (%s)", CACHE, strerror(errno), why);
         else
-            note("the loader uses a cache of ours, bound over %s: %s", CACHE, why);
+            note(BOUND_NOTE, CACHE, why);
     }
 }
 
 /* Makes the fragment what it shall be. Returns an errno; EEXIST: a foreign file is in its place. */
-static int converge_fragment(const char *wanted, bool *changed) {
-    char *present = read_text(FRAGMENT, TEXT_LIMIT);
+static int converge_fragment(const char* wanted, bool* changed) {
+    char* present = read_text(FRAGMENT, TEXT_LIMIT);
     int error = 0;
     *changed = false;
     if (present && !is_our_text(present)) {
@@ -197,8 +200,8 @@ static int converge_fragment(const char *wanted, bool *changed) {
     return error;
 }
 
-void converge_loader(bool offered, const struct links *links) {
-    char *wanted = wanted_fragment(offered, links);
+void converge_loader(bool offered, const struct links* links) {
+    char* wanted = wanted_fragment(offered, links);
     bool driver = wanted && has_directories(wanted), changed;
     char why[1024] = "";
     int error = converge_fragment(wanted, &changed);
@@ -212,11 +215,15 @@ void converge_loader(bool offered, const struct links *links) {
         if (is_bound()) unbind();
         bool stale = changed || mentions_driver(CACHE) != driver || (driver && is_older(CACHE, FRAGMENT));
         char reason[768];
-        if (stale && !rebuild_cache(reason, sizeof reason)) snprintf(why, sizeof why, "%s", reason);
-        else if (driver && !mentions_driver(CACHE)) snprintf(why, sizeof why, "%s has no effect here", FRAGMENT);
+        if (stale && !rebuild_cache(reason, sizeof reason))
+            snprintf(why, sizeof why, "%s", reason);
+        else if (driver && !mentions_driver(CACHE))
+            snprintf(why, sizeof why, "%s has no effect here", FRAGMENT);
         if (*why && !driver) fail("%s still names the driver: %s", CACHE, why);
     }
-    if (driver && *why) bind_own_cache(wanted, why);
-    else drop_own_cache();
+    if (driver && *why)
+        bind_own_cache(wanted, why);
+    else
+        drop_own_cache();
     free(wanted);
 }

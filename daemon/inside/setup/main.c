@@ -19,10 +19,10 @@
 #define SETTLE_MILLISECONDS 25
 
 static unsigned long long read_epoch(void) {
-    char *text = read_text(OFFER "/guest/epoch", 64);
+    char* text = read_text(OFFER "/guest/epoch", 64);
     if (!text) return 0;
     unsigned long long epoch = 0;
-    for (const char *at = text; *at >= '0' && *at <= '9'; at++) epoch = epoch * 10 + (unsigned long long)(*at - '0');
+    for (const char* at = text; *at >= '0' && *at <= '9'; at++) epoch = epoch * 10 + (unsigned long long)(*at - '0');
     free(text);
     return epoch;
 }
@@ -80,8 +80,8 @@ static void take_lock(void) {
         fprintf(stderr, "<4>cannot lock %s (%s), going on without\n", LOCK_FILE, strerror(errno));
 }
 
-int main(int argc, char **argv) {
-    const char *verb = argc == 2 ? argv[1] : "";
+int main(int argc, char** argv) {
+    const char* verb = argc == 2 ? argv[1] : "";
     int (*action)(void) = strcmp(verb, "apply") == 0     ? apply
                           : strcmp(verb, "refresh") == 0 ? refresh
                           : strcmp(verb, "remove") == 0  ? remove_all

@@ -13,18 +13,18 @@
 #include "setup.h"
 
 #define NODES OFFER "/dev"
-#define NAME_SIZE (2 * NAME_MAX + 2)  /* "nvidia-caps/nvidia-cap1" */
+#define NAME_SIZE (2 * NAME_MAX + 2) /* "nvidia-caps/nvidia-cap1" */
 #define PATH_SIZE (NAME_SIZE + 64)
 
-static bool is_kind(const char *path, mode_t kind) {
+static bool is_kind(const char* path, mode_t kind) {
     struct stat status;
     return lstat(path, &status) == 0 && (status.st_mode & S_IFMT) == kind;
 }
 
-static void list_directory(const char *path, struct list *names) {
-    DIR *directory = opendir(path);
+static void list_directory(const char* path, struct list* names) {
+    DIR* directory = opendir(path);
     if (!directory) return;
-    for (struct dirent *entry; (entry = readdir(directory));)
+    for (struct dirent* entry; (entry = readdir(directory));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) add(names, entry->d_name);
     closedir(directory);
 }
@@ -33,7 +33,7 @@ static void link_node(const char name[static NAME_SIZE]) {
     char path[PATH_SIZE], target[PATH_SIZE];
     snprintf(path, sizeof path, "/dev/%s", name);
     snprintf(target, sizeof target, NODES "/%s", name);
-    char *present = link_target(path);
+    char* present = link_target(path);
     if (present ? begins_with(present, NODES "/") : access(path, F_OK) < 0 && errno == ENOENT) {
         int error = present && strcmp(present, target) == 0 ? 0 : make_link(path, target);
         if (error) fail("%s cannot be linked: %s", path, strerror(error));
@@ -43,7 +43,7 @@ static void link_node(const char name[static NAME_SIZE]) {
     free(present);
 }
 
-static void link_offered(const char *below) {
+static void link_offered(const char* below) {
     char source[PATH_SIZE], path[PATH_SIZE];
     snprintf(source, sizeof source, NODES "%s%s", *below ? "/" : "", below);
     struct list names = {0};
@@ -56,25 +56,29 @@ static void link_offered(const char *below) {
             link_node(name);
         } else if (!*below && is_kind(path, S_IFDIR)) {
             snprintf(path, sizeof path, "/dev/%s", name);
-            if (mkdir(path, 0755) < 0 && errno != EEXIST) fail("%s cannot be made: %s", path, strerror(errno));
-            else link_offered(name);
+            if (mkdir(path, 0755) < 0 && errno != EEXIST)
+                fail("%s cannot be made: %s", path, strerror(errno));
+            else
+                link_offered(name);
         }
     }
 }
 
 /* Removes the links of ours whose node is gone; says whether there was one. */
-static bool sweep(const char *directory, bool offered) {
+static bool sweep(const char* directory, bool offered) {
     struct list names = {0};
     bool removed = false;
     list_directory(directory, &names);
     for (size_t i = 0; i < names.count; i++) {
         char path[PATH_SIZE];
         snprintf(path, sizeof path, "%s/%s", directory, names.items[i]);
-        char *target = link_target(path);
+        char* target = link_target(path);
         if (target && begins_with(target, NODES "/") && !(offered && is_kind(target, S_IFCHR))) {
             int error = remove_file(path);
-            if (error) fail("%s cannot be removed: %s", path, strerror(error));
-            else removed = true;
+            if (error)
+                fail("%s cannot be removed: %s", path, strerror(error));
+            else
+                removed = true;
         } else if (strcmp(directory, "/dev") == 0 && begins_with(names.items[i], "nvidia") && is_kind(path, S_IFDIR)) {
             if (sweep(path, offered)) rmdir(path); /* stays when something else is in it */
         }

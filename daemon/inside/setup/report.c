@@ -18,23 +18,23 @@ void begin_report(void) {
 
 bool report_has_errors(void) { return has_errors; }
 
-static void report(const char *word, const char *level, const char *format, va_list arguments) {
+static void report(const char* word, const char* level, const char* format, va_list arguments) {
     char sentence[1024];
     vsnprintf(sentence, sizeof sentence, format, arguments);
-    for (char *at = sentence; *at; at++)
+    for (char* at = sentence; *at; at++)
         if ((unsigned char)*at < ' ' || *at == 0x7f) *at = ' '; /* a file name may hold a line break */
     append(&lines, "%s: %s\n", word, sentence);
     fprintf(stderr, "%s%s\n", level, sentence);
 }
 
-void note(const char *format, ...) {
+void note(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
     report("note", "<5>", format, arguments);
     va_end(arguments);
 }
 
-void fail(const char *format, ...) {
+void fail(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
     report("error", "<3>", format, arguments);

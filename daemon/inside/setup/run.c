@@ -13,8 +13,8 @@
 
 #include "setup.h"
 
-static _Noreturn void become(char *const argv[], int messages) {
-    static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+static _Noreturn void become(char* const argv[], int messages) {
+    static char* const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -29,7 +29,7 @@ static _Noreturn void become(char *const argv[], int messages) {
 }
 
 /* Waits for the child; kills it when the time is over. SIGCHLD is blocked, so it cannot be missed. */
-static int wait_for(pid_t child, int seconds, bool *timed_out) {
+static int wait_for(pid_t child, int seconds, bool* timed_out) {
     struct timespec now, end;
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += seconds;
@@ -52,7 +52,7 @@ static int wait_for(pid_t child, int seconds, bool *timed_out) {
 }
 
 /* The last line the program said. */
-static void last_words(int messages, char *words, size_t size) {
+static void last_words(int messages, char* words, size_t size) {
     words[0] = '\0';
     char text[500];
     off_t end = messages < 0 ? 0 : lseek(messages, 0, SEEK_END);
@@ -61,11 +61,11 @@ static void last_words(int messages, char *words, size_t size) {
     while (length > 0 && text[length - 1] == '\n') length--;
     if (length <= 0) return;
     text[length] = '\0';
-    const char *line = strrchr(text, '\n');
+    const char* line = strrchr(text, '\n');
     snprintf(words, size, ": %s", line ? line + 1 : text);
 }
 
-int run_program(char *const argv[], int seconds, char *reason, size_t reason_size) {
+int run_program(char* const argv[], int seconds, char* reason, size_t reason_size) {
     sigset_t ended, before;
     sigemptyset(&ended);
     sigaddset(&ended, SIGCHLD);
@@ -80,10 +80,15 @@ int run_program(char *const argv[], int seconds, char *reason, size_t reason_siz
     char words[512];
     last_words(messages, words, sizeof words);
     if (messages >= 0) close(messages);
-    if (timed_out) snprintf(reason, reason_size, "%s took more than %d s and was ended", argv[0], seconds);
-    else if (status < 0) snprintf(reason, reason_size, "%s could not be started", argv[0]);
-    else if (WIFSIGNALED(status)) snprintf(reason, reason_size, "%s died of signal %d", argv[0], WTERMSIG(status));
-    else if (WEXITSTATUS(status)) snprintf(reason, reason_size, "%s failed (exit status %d)%s", argv[0], WEXITSTATUS(status), words);
-    else return 0;
+    if (timed_out)
+        snprintf(reason, reason_size, "%s took more than %d s and was ended", argv[0], seconds);
+    else if (status < 0)
+        snprintf(reason, reason_size, "%s could not be started", argv[0]);
+    else if (WIFSIGNALED(status))
+        snprintf(reason, reason_size, "%s died of signal %d", argv[0], WTERMSIG(status));
+    else if (WEXITSTATUS(status))
+        snprintf(reason, reason_size, "%s failed (exit status %d)%s", argv[0], WEXITSTATUS(status), words);
+    else
+        return 0;
     return -1;
 }
