@@ -203,6 +203,7 @@ void Engine::replan_all() {
     for (auto& [name, machine] : machines_) names.push_back(name);
     for (const std::string& name : names) {
         Machine& machine = machines_.at(name);
+        machine.failure.clear();  // what failed before may work now
         replan(machine);
         advance(machine);
     }
@@ -374,8 +375,9 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
 }
 
 void Engine::on_started(const std::string& name, const std::string& failure) {
-    machines_.at(name).start_wanted = false;
-    step_done(name, Step::start, failure);
+    Machine& machine = machines_.at(name);
+    machine.start_wanted = false;
+    step_done(name, Step::start, machine.policy ? failure : "");  // nobody wants it without one
 }
 
 // --- the self-test ---------------------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ struct Obstacles {
 struct Image {
     std::string path;                       // empty: no image of that name yet
     std::optional<Guest> guest;             // nothing: not looked into (a raw image)
-    std::optional<bool> settings_boot;      // what the settings file says of booting
-    std::vector<std::string> unit_problems; // see exec_start_problems()
+    std::vector<std::string> unit_problems;  // see exec_start_problems()
+    std::optional<bool> settings_boot = {};  // what the settings file says of booting
     bool operator==(const Image&) const = default;
 };
 

@@ -10,20 +10,19 @@ enum { INVALID_ARGUMENT = 2, NO_GPU = 6, DRIVER_NOT_LOADED = 9, NO_LIBRARY = 12 
 
 static void say(const char* text) { (void)!write(STDOUT_FILENO, text, strlen(text)); }
 
-static void* function(void* library, const char* name) {
+static void find(void* library, const char* name, void* function) {
     void* found = dlsym(library, name);
-    if (!found) {
-        say("NVIDIA-SMI found a libnvidia-ml.so of another version\n");
-        _exit(NO_LIBRARY);
-    }
-    return found;
+    memcpy(function, &found, sizeof found);
+    if (found) return;
+    say("NVIDIA-SMI found a libnvidia-ml.so of another version\n");
+    _exit(NO_LIBRARY);
 }
 
 static void list(void* library, unsigned count, int table) {
     int (*handle_by_index)(unsigned, void**), (*get_uuid)(void*, char*, unsigned), (*get_name)(void*, char*, unsigned);
-    *(void**)&handle_by_index = function(library, "nvmlDeviceGetHandleByIndex_v2");
-    *(void**)&get_uuid = function(library, "nvmlDeviceGetUUID");
-    *(void**)&get_name = function(library, "nvmlDeviceGetName");
+    find(library, "nvmlDeviceGetHandleByIndex_v2", &handle_by_index);
+    find(library, "nvmlDeviceGetUUID", &get_uuid);
+    find(library, "nvmlDeviceGetName", &get_name);
     for (unsigned i = 0; i < count; i++) {
         void* gpu;
         char name[96] = "?", uuid[96] = "?", line[256];
@@ -47,9 +46,9 @@ int main(int argc, char** argv) {
         return NO_LIBRARY;
     }
     int (*init)(void), (*get_count)(unsigned*), (*get_version)(char*, unsigned);
-    *(void**)&init = function(library, "nvmlInit_v2");
-    *(void**)&get_count = function(library, "nvmlDeviceGetCount_v2");
-    *(void**)&get_version = function(library, "nvmlSystemGetDriverVersion");
+    find(library, "nvmlInit_v2", &init);
+    find(library, "nvmlDeviceGetCount_v2", &get_count);
+    find(library, "nvmlSystemGetDriverVersion", &get_version);
     unsigned count = 0;
     char version[64] = "?", line[128];
     if (init() != 0) {

@@ -138,6 +138,18 @@ TEST_F(EngineDriver, a_driver_that_changes_during_a_build_that_fails_is_built_ne
     EXPECT_EQ(state(), "ready");
 }
 
+TEST_F(EngineDriver, a_new_driver_reaches_machines_whose_last_step_failed) {
+    prepare();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("start");
+    ports.fail("start", "the image is broken");
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    engine.set_driver(make_driver("1000.1"));
+    ports.answer_all();
+    EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
+    EXPECT_EQ(state(), "ready");
+}
+
 TEST_F(EngineDriver, a_gpu_that_goes_away_is_taken_and_named) {
     run(make_policy("a", {GpuIndex{0}, GpuIndex{2}}));
     Driver driver = make_driver();
@@ -175,8 +187,8 @@ TEST_F(EngineDriver, a_broken_policy_leaves_the_last_good_one_in_force) {
 
 TEST_F(EngineDriver, a_policy_that_is_broken_from_the_start_touches_nothing) {
     engine.set_driver(make_driver());
-    engine.adopt_leftover("a");
     engine.set_policies({broken("a")});
+    engine.adopt_leftover("a");
     ports.answer_all();
     EXPECT_THAT(ports.log, IsEmpty());
     EXPECT_EQ(state(), "invalid");

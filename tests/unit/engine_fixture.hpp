@@ -31,6 +31,12 @@ struct Call {
     std::string text() const { return verb + " " + subject; }
 };
 
+inline Image image_at(const std::string& path) {
+    Image image;
+    image.path = path;
+    return image;
+}
+
 class FakePorts final : public Ports {
 public:
     std::vector<std::string> log;  // every call, "VERB SUBJECT", in order
@@ -40,7 +46,7 @@ public:
     std::map<std::string, Remembered> memory;       // by machine
     std::map<std::string, std::string> gpu_uuids;   // by node name: what the guest sees there
     std::function<void(const std::string& machine)> on_start;  // before start is answered
-    Image image{"/var/lib/machines/image", std::nullopt, {}};
+    Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
     std::uint64_t now = 1'000'000;
 

@@ -17,7 +17,11 @@ using testing::make_policy;
 using testing::names_of;
 
 const std::string generation = "999.42.01-0123456789abcdef";
-const Image image{"/var/lib/machines/a", Guest{"debian", "Debian 13", Libc::glibc, "2.41", "x86-64", true, true}, {}};
+const Image image = [] {
+    Image debian = testing::image_at("/var/lib/machines/a");
+    debian.guest = Guest{"debian", "Debian 13", Libc::glibc, "2.41", "x86-64", true, true};
+    return debian;
+}();
 
 TEST(Planning, grants_the_named_gpus_by_their_minors_and_the_control_nodes) {
     const Planned planned = make_plan(make_policy("a", {GpuIndex{2}}), make_driver(), generation, image, false);

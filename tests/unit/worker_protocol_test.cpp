@@ -56,9 +56,11 @@ TEST(WorkerProtocol, an_expose_report_survives_the_way) {
 
 TEST(WorkerProtocol, a_look_survives_the_way) {
     EXPECT_EQ(parse_look_request(look_request({"a", "b"})), (std::vector<std::string>{"a", "b"}));
-    const LookReport report{{"a", {"/var/lib/machines/a", Guest{"debian", "Debian 11", Libc::glibc, "2.31", "x86-64", true, true}, {}}},
-                            {"b", {"/var/lib/machines/b.raw", std::nullopt, {}}},
-                            {"c", {}}};
+    LookReport report;
+    report["a"] = testing::image_at("/var/lib/machines/a");
+    report["a"].guest = Guest{"debian", "Debian 11", Libc::glibc, "2.31", "x86-64", true, true};
+    report["b"] = testing::image_at("/var/lib/machines/b.raw");
+    report["c"] = {};
     EXPECT_EQ(parse_look_report(to_json(report)), report);
 }
 

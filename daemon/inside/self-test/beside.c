@@ -106,11 +106,10 @@ static int hear_answer(struct beside* beside, const char* name, struct answer* a
 static const char* find_nvml_gpus(void* library, struct answer* answer) {
     int (*init)(void), (*get_count)(unsigned*), (*get_handle)(unsigned, void**), (*get_uuid)(void*, char*, unsigned);
     const char* (*error_string)(int);
-    if (!(*(void**)& init = dlsym(library, "nvmlInit_v2")) ||
-        !(*(void**)& get_count = dlsym(library, "nvmlDeviceGetCount_v2")) ||
-        !(*(void**)& get_handle = dlsym(library, "nvmlDeviceGetHandleByIndex_v2")) ||
-        !(*(void**)& get_uuid = dlsym(library, "nvmlDeviceGetUUID")) ||
-        !(*(void**)& error_string = dlsym(library, "nvmlErrorString")))
+    if (!find_function(library, "nvmlInit_v2", &init) || !find_function(library, "nvmlDeviceGetCount_v2", &get_count) ||
+        !find_function(library, "nvmlDeviceGetHandleByIndex_v2", &get_handle) ||
+        !find_function(library, "nvmlDeviceGetUUID", &get_uuid) ||
+        !find_function(library, "nvmlErrorString", &error_string))
         return "libnvidia-ml.so.1 is older than this test knows";
     unsigned count = 0;
     int error = init();
@@ -167,25 +166,35 @@ void finish_nvml(struct beside* beside, const struct test* test) {
 
 /* --- an unprivileged user --- */
 
+static void try_cuda(struct answer* answer) {
+    static struct cuda cuda;
+    answer->result = PASSED;
+    if (load_cuda(&cuda, answer->detail, sizeof answer->detail) < 0) {
+        answer->result = FAILED;
+        return;
+    }
+    const char* call = "cuInit";
+    cu_result error = cuda.init(0);
+    if (error == CU_SUCCESS) {
+        call = "cuDeviceGetCount";
+        error = cuda.device_count(&answer->count);
+    }
+    if (error == CU_SUCCESS) return;
+    answer->result = is_occupied(error) ? DEGRADED : FAILED;
+    snprintf(answer->detail, sizeof answer->detail, "%.250s", explain(&cuda, call, error));
+}
+
 static void run_user(int out) {
     struct answer answer = {.result = SKIPPED};
     double begin = milliseconds();
-    static struct cuda cuda;
-    cu_result error = 0;
-    if (getuid() != 0)
+    if (getuid() != 0) {
         snprintf(answer.detail, sizeof answer.detail, "the test itself runs as user %u", (unsigned)getuid());
-    else if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+    } else if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+               setresuid(NOBODY, NOBODY, NOBODY) < 0) {
         snprintf(answer.detail, sizeof answer.detail, "cannot become user %d: %s", NOBODY, strerror(errno));
-    else {
-        answer.result = PASSED;
+    } else {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* lost with the change of user */
-        if (load_cuda(&cuda, answer.detail, sizeof answer.detail) < 0)
-            answer.result = FAILED;
-        else if ((error = cuda.init(0)) != CU_SUCCESS)
-            snprintf(answer.detail, sizeof answer.detail, "%.250s", explain(&cuda, "cuInit", error));
-        else if ((error = cuda.device_count(&answer.count)) != CU_SUCCESS)
-            snprintf(answer.detail, sizeof answer.detail, "%.250s", explain(&cuda, "cuDeviceGetCount", error));
-        if (error) answer.result = is_occupied(error) ? DEGRADED : FAILED;
+        try_cuda(&answer);
     }
     say(out, begin, &answer);
 }

@@ -7,23 +7,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+int find_function(void* library, const char* name, void* function) {
+    void* found = dlsym(library, name);
+    memcpy(function, &found, sizeof found);
+    return found != NULL;
+}
+
 int load_cuda(struct cuda* cuda, char* reason, size_t size) {
+    static const struct {
+        const char* symbol;
+        size_t place;
+    } functions[] = {
+#define ENTRY(member, symbol, parameters) {#symbol, offsetof(struct cuda, member)},
+        CUDA_FUNCTIONS(ENTRY)
+#undef ENTRY
+    };
     void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char* why = dlerror();
         snprintf(reason, size, "the guest's loader cannot load libcuda.so.1: %s", why ? why : "no reason given");
         return -1;
     }
-#define FIND(member, symbol, parameters)                                                             \
-    if (!(*(void**)& cuda->member = dlsym(library, #symbol))) {                                      \
-        snprintf(reason, size, "libcuda.so.1 has no %s: it is older than this test knows", #symbol); \
-        return -1;                                                                                   \
-    }
-    CUDA_FUNCTIONS(FIND)
-#undef FIND
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (!find_function(library, functions[i].symbol, (char*)cuda + functions[i].place)) {
+            snprintf(reason, size, "libcuda.so.1 has no %s: it is older than this test knows", functions[i].symbol);
+            return -1;
+        }
     Dl_info info;
     char real[PATH_MAX];
-    if (dladdr(*(void**)&cuda->init, &info) && info.dli_fname)
+    void* somewhere_in_it;
+    memcpy(&somewhere_in_it, &cuda->init, sizeof somewhere_in_it);
+    if (dladdr(somewhere_in_it, &info) && info.dli_fname)
         snprintf(cuda->path, sizeof cuda->path, "%.500s", realpath(info.dli_fname, real) ? real : info.dli_fname);
     return 0;
 }

@@ -56,6 +56,9 @@ struct cuda {
     char path[512]; /* the file it really is */
 };
 
+/* Sets the function pointer at `function` to the library's symbol; 0 if there is none. */
+int find_function(void* library, const char* name, void* function);
+
 /* 0, or what is wrong in `reason`. */
 int load_cuda(struct cuda* cuda, char* reason, size_t size);
 

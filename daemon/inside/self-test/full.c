@@ -50,22 +50,29 @@ static cu_result try_patterns(struct test* test, struct gpu* gpu, struct finding
     return CU_SUCCESS;
 }
 
+enum { COPY_ROUNDS = 8 };
+
+static cu_result copy_halves(struct test* test, cu_pointer words, size_t half, int rounds) {
+    cu_result result = CU_SUCCESS;
+    for (int i = 0; result == CU_SUCCESS && i < rounds; i++) result = test->cuda.on_device(words + half, words, half);
+    return result == CU_SUCCESS ? test->cuda.synchronize() : result;
+}
+
 static cu_result try_device_bandwidth(struct test* test, struct gpu* gpu, struct finding* finding) {
     (void)gpu;
-    enum { ROUNDS = 8 };
     size_t free_bytes = 0, total = 0;
     cu_pointer words;
     TRY(memory_info, "cuMemGetInfo", &free_bytes, &total);
-    size_t size = full_size(free_bytes), half = size / 2;
+    size_t half = full_size(free_bytes) / 2;
     if (half == 0) return CU_OUT_OF_MEMORY;
-    TRY(allocate, "cuMemAlloc", &words, size);
-    TRY(on_device, "cuMemcpyDtoD", words + half, words, half);
-    TRY(synchronize, "cuCtxSynchronize");
+    TRY(allocate, "cuMemAlloc", &words, 2 * half);
+    finding->call = "cuMemcpyDtoD";
+    cu_result result = copy_halves(test, words, half, 1);
     double begin = milliseconds();
-    for (int i = 0; i < ROUNDS; i++) TRY(on_device, "cuMemcpyDtoD", words + half, words, half);
-    TRY(synchronize, "cuCtxSynchronize");
+    if (result == CU_SUCCESS) result = copy_halves(test, words, half, COPY_ROUNDS);
     double taken = milliseconds() - begin;
-    unsigned speed = taken > 0 ? (unsigned)((double)(2 * ROUNDS) * (double)half / 1e6 / taken) : 0;
+    if (result != CU_SUCCESS) return result;
+    unsigned speed = taken > 0 ? (unsigned)(2.0 * COPY_ROUNDS * (double)half / 1e6 / taken) : 0;
     snprintf(finding->praise, sizeof finding->praise, "%u GB/s, read and written", speed);
     TRY(release, "cuMemFree", words);
     return CU_SUCCESS;
@@ -95,10 +102,10 @@ static int is_product(const uint32_t* a, const uint32_t* b, const uint32_t* c) {
 
 /* a and b are the random words of the quick checks; the product lies in the pinned block. */
 static cu_result try_product(struct test* test, struct gpu* gpu, struct finding* finding) {
-    size_t bytes = PRODUCT_SIZE * PRODUCT_SIZE * sizeof(uint32_t);
+    size_t count = (size_t)PRODUCT_SIZE * PRODUCT_SIZE, bytes = count * sizeof(uint32_t);
     uint32_t size = PRODUCT_SIZE, *b = malloc(bytes);
     if (!b) return CU_OUT_OF_MEMORY;
-    for (size_t i = 0; i < PRODUCT_SIZE * PRODUCT_SIZE; i++) b[i] = random_word();
+    for (size_t i = 0; i < count; i++) b[i] = random_word();
     cu_pointer device_b = gpu->block, device_c = gpu->block + bytes;
     cu_result result = test->cuda.to_device(gpu->in, test->words, bytes);
     if (result == CU_SUCCESS) result = test->cuda.to_device(device_b, b, bytes);

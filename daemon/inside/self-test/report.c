@@ -21,7 +21,7 @@ static void quote(char* out, size_t size, const char* text) {
     for (; *text && at + 3 < size; text++) {
         unsigned char byte = (unsigned char)*text;
         if (byte == '"' || byte == '\\') out[at++] = '\\';
-        out[at++] = byte < ' ' ? ' ' : byte > '~' ? '?' : (char)byte;
+        out[at++] = (char)(byte < ' ' ? ' ' : byte > '~' ? '?' : byte);
     }
     out[at] = '\0';
 }

@@ -31,7 +31,7 @@ void append(struct text* text, const char* format, ...) {
 }
 
 void add(struct list* list, const char* item) {
-    list->items = checked(realloc(list->items, (list->count + 1) * sizeof *list->items));
+    list->items = (char**)checked(realloc((void*)list->items, (list->count + 1) * sizeof *list->items));
     list->items[list->count++] = checked(strdup(item));
 }
 

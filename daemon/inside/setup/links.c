@@ -40,8 +40,9 @@ void read_links(struct links* links) {
         if (!is_plain_path(line) || !is_ours(tab + 1)) {
             fail("%s/guest/links has a line that is no link of ours: %s", OFFER, line);
         } else if (access(tab + 1, F_OK) == 0 && is_free(line)) {
-            links->items = realloc(links->items, (links->count + 1) * sizeof *links->items);
-            if (!links->items) abort();
+            struct link* more = realloc(links->items, (links->count + 1) * sizeof *more);
+            if (!more) abort();
+            links->items = more;
             links->items[links->count++] = (struct link){.path = line, .target = tab + 1};
         }
     }

@@ -24,7 +24,7 @@
 #define AUXILIARY_DIRECTORY "/var/cache/ldconfig"
 #define AUXILIARY_CACHE AUXILIARY_DIRECTORY "/aux-cache"
 #define LINK_RECORD "# link "
-#define TEXT_LIMIT (1u << 20)
+#define TEXT_LIMIT ((size_t)1 << 20)
 #define LDCONFIG_SECONDS 30
 #define BOUND_NOTE "the loader uses a cache of ours, bound over %s: %s"
 

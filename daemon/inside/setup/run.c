@@ -46,7 +46,7 @@ static int wait_for(pid_t child, int seconds, bool* timed_out) {
             got = waitpid(child, &status, 0);
             break;
         }
-        sigtimedwait(&ended, NULL, &(struct timespec){.tv_nsec = 200 * 1000 * 1000});
+        sigtimedwait(&ended, NULL, &(struct timespec){.tv_nsec = 200000000});
     }
     return got == child ? status : -1;
 }
