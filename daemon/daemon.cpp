@@ -35,7 +35,7 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
       machined_(*connection_, {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
                                [this](const std::string& name) { engine_.machine_ended(name); },
                                [this] { enumerate_machines(); }}),
-      workers_(systemd_, places_.runtime / "work"),
+      workers_(loop, systemd_, places_.runtime / "work"),
       ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime}),
       engine_(ports_, service_),
       watcher_(loop) {
@@ -72,6 +72,7 @@ int Daemon::run() {
 // machines what they have, and give it back a moment later.
 void Daemon::begin() {
     if (std::exchange(begun_, true)) return;
+    clear_work();
     for (const auto& [name, state] : read_states(places_.runtime / "state")) engine_.restore(name, state);
     refresh_driver();
     read_policies();
@@ -104,8 +105,17 @@ void Daemon::enumerate_machines() {
             engine_.set_instances(instances);
         else
             log(Severity::error, "", failure);
-        begin();
+        // Not from within the reply's handler, which would swallow that the name is taken.
+        loop_.defer([this] { begin(); });
     });
+}
+
+// Requests and reports of a predecessor that was killed.
+void Daemon::clear_work() {
+    std::error_code ignored;
+    for (std::filesystem::directory_iterator entry(places_.runtime / "work", ignored), end; entry != end;
+         entry.increment(ignored))
+        std::filesystem::remove(entry->path(), ignored);
 }
 
 // What a machine has whose policy went away while no daemon ran.

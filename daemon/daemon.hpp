@@ -41,6 +41,7 @@ private:
     void read_policies();
     void refresh_driver();
     void enumerate_machines();
+    void clear_work();
     void adopt_leftovers();
     void watch_files();
     void images_changed(const std::vector<std::string>& names);

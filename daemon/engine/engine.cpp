@@ -377,7 +377,12 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
 void Engine::on_started(const std::string& name, const std::string& failure) {
     Machine& machine = machines_.at(name);
     machine.start_wanted = false;
-    step_done(name, Step::start, machine.policy ? failure : "");  // nobody wants it without one
+    if (failure.empty() || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it without one
+    if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
+    step_done(name, Step::start,
+              fmt::format("there is no image of machine \"{0}\": make one as /var/lib/machines/{0}, or import one with "
+                          "machinectl import-tar ({1})",
+                          name, failure));
 }
 
 // --- the self-test ---------------------------------------------------------------------------------------------------

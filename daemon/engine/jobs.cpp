@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/engine.hpp"
+#include "policy/machine_name.hpp"
 
 namespace cuda_nspawn {
 
@@ -35,6 +36,7 @@ std::string_view to_string(JobResult result) {
 }
 
 const Machine& Engine::machine(const std::string& name) const {
+    if (const auto error = machine_name_error(name)) throw JobRefused("InvalidName", *error);
     const auto place = machines_.find(name);
     if (place == machines_.end())
         throw JobRefused("NoSuchMachine",

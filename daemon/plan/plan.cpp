@@ -24,16 +24,11 @@ bool contains(const std::vector<Capability>& capabilities, Capability wanted) {
     return std::find(capabilities.begin(), capabilities.end(), wanted) != capabilities.end();
 }
 
-DeviceNode gpu_node(const Driver& driver, const Gpu& gpu) {
-    // A GPU's node has the major of nvidiactl and the minor that the kernel names (facts of the driver, not of /dev).
-    for (const DeviceNode& node : driver.control)
-        if (node.name == "nvidiactl") return {fmt::format("nvidia{}", gpu.minor), node.major, gpu.minor};
-    return {};
-}
+DeviceNode gpu_node(const Gpu& gpu) { return {fmt::format("nvidia{}", gpu.minor), gpu.major, gpu.minor}; }
 
 std::vector<DeviceNode> granted_nodes(const Driver& driver, const std::vector<Gpu>& gpus, const Policy& policy) {
     std::vector<DeviceNode> nodes = driver.control;
-    for (const Gpu& gpu : gpus) nodes.push_back(gpu_node(driver, gpu));
+    for (const Gpu& gpu : gpus) nodes.push_back(gpu_node(gpu));
     if (driver.modeset && contains(policy.capabilities, Capability::display)) nodes.push_back(*driver.modeset);
     std::sort(nodes.begin(), nodes.end());
     return nodes;
@@ -84,7 +79,7 @@ Planned make_plan(const Policy& policy, const Driver& driver, std::string_view g
 
 std::vector<DeviceNode> all_nodes(const Driver& driver) {
     std::vector<DeviceNode> nodes = driver.control;
-    for (const Gpu& gpu : driver.gpus) nodes.push_back(gpu_node(driver, gpu));
+    for (const Gpu& gpu : driver.gpus) nodes.push_back(gpu_node(gpu));
     if (driver.modeset) nodes.push_back(*driver.modeset);
     std::sort(nodes.begin(), nodes.end());
     return nodes;

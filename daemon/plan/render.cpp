@@ -4,6 +4,7 @@
 #include <iterator>
 #include <set>
 
+#include "driver/generation.hpp"
 #include "names.hpp"
 #include "plan/plan.hpp"
 
@@ -19,7 +20,8 @@ Entry file(std::string path, std::string text) { return {EntryKind::file, std::m
 std::string loader_text(const Plan& plan) {
     std::string text = header(plan);
     for (const Capability capability : plan.capabilities)
-        text += fmt::format("{}/driver/{}/lib\n", names::guest_directory, to_string(capability));
+        text += fmt::format("{}/driver/{}/{}\n", names::guest_directory, to_string(capability),
+                            generation_folder(capability == Capability::compat32 ? FileKind::library32 : FileKind::library));
     return text;
 }
 

@@ -10,12 +10,27 @@
 #include "names.hpp"
 #include "plan/settings.hpp"
 #include "system/files.hpp"
+#include "system/log.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/protocol.hpp"
 
 namespace cuda_nspawn {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+// A memory that cannot be written is worth a word, and no more.
+template <class Write>
+void write_or_warn(const fs::path& path, Write write) {
+    try {
+        write(path);
+    } catch (const std::runtime_error& error) {
+        log(Severity::warning, "", error.what());
+    }
+}
+
+}  // namespace
 
 template <class Item>
 void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
@@ -160,7 +175,7 @@ fs::path LivePorts::control_copy(const std::string& unit) const { return places_
 void LivePorts::keep_control_text(const std::string& unit) const {
     const auto text =
         read_file(places_.root / "run/systemd/system.control" / (unit + ".d") / "50-DeviceAllow.conf");
-    if (text) write_file_atomically(control_copy(unit), *text);
+    if (text) write_or_warn(control_copy(unit), [&](const fs::path& path) { write_file_atomically(path, *text); });
 }
 
 void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
@@ -253,7 +268,7 @@ void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 void LivePorts::remember(const std::string& machine, const Remembered& state) {
-    write_state(places_.runtime / "state" / (machine + ".json"), state);
+    write_or_warn(places_.runtime / "state" / (machine + ".json"), [&](const fs::path& path) { write_state(path, state); });
 }
 
 void LivePorts::forget(const std::string& machine) {

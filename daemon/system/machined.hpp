@@ -6,7 +6,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "engine/ports.hpp"
 
@@ -28,8 +30,16 @@ public:
 private:
     void get_instance_at(const sdbus::ObjectPath& path, std::function<void(std::optional<Instance>)> reply);
 
+    // One enumeration under way; machines that end meanwhile must not come back with its result.
+    struct Gathering {
+        std::map<std::string, Instance> found;
+        std::set<std::string> ended;
+        std::size_t missing = 0;
+    };
+
     sdbus::IConnection& connection_;
     Handlers handlers_;
+    std::vector<std::weak_ptr<Gathering>> gatherings_;
     std::unique_ptr<sdbus::IProxy> manager_;
     std::unique_ptr<sdbus::IProxy> bus_;
 };

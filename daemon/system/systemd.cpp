@@ -23,6 +23,18 @@ std::string sentence(const std::string& unit, const std::string& result) {
 
 using BusRule = sdbus::Struct<std::string, std::string>;
 
+// Nothing if the value is of another type: an exception in a reply's handler would lose the reply.
+template <class T>
+std::optional<T> value_as(const sdbus::Variant& value) {
+    return value.containsValueOfType<T>() ? std::optional<T>(value.get<T>()) : std::nullopt;
+}
+
+template <class T>
+std::optional<T> property(const std::map<std::string, sdbus::Variant>& properties, const std::string& name) {
+    const auto place = properties.find(name);
+    return place == properties.end() ? std::nullopt : value_as<T>(place->second);
+}
+
 }  // namespace
 
 Systemd::Systemd(sdbus::IConnection& connection)
@@ -53,16 +65,12 @@ void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<st
         .onInterface(manager_interface)
         .withArguments(unit, "replace")
         .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& job) {
-            --starting_;
+            const auto early = error ? decltype(early_results_)::node_type() : early_results_.extract(job);
+            // What is left then are jobs of others.
+            if (--starting_ == 0) early_results_.clear();
             if (error) return reply(fmt::format("{}: {}", unit, error->getMessage()));
-            const auto early = early_results_.find(job);
-            if (early == early_results_.end()) {
-                jobs_[job] = reply;
-                return;
-            }
-            const std::string result = early->second;
-            early_results_.clear();
-            reply(result);
+            if (early) return reply(early.mapped());
+            jobs_[job] = reply;
         });
 }
 
@@ -76,7 +84,7 @@ void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) 
             proxy->getPropertyAsync("ActiveState")
                 .onInterface("org.freedesktop.systemd1.Unit")
                 .uponReplyInvoke([this, proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
-                    if (failed || state.get<std::string>() != "active") return reply("");
+                    if (failed || value_as<std::string>(state) != "active") return reply("");
                     run_job("StopUnit", unit, reply);
                 });
         });
@@ -140,8 +148,10 @@ void Systemd::get_device_rules(const std::string& unit, std::function<void(Devic
             proxy->getPropertyAsync("DeviceAllow").onInterface(interface_of(unit)).uponReplyInvoke(
                 [proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& value) {
                     if (failed) return reply({}, fmt::format("{}: {}", unit, failed->getMessage()));
+                    const auto list = value_as<std::vector<BusRule>>(value);
+                    if (!list) return reply({}, fmt::format("{}: systemd tells no DeviceAllow of it", unit));
                     DeviceRules rules;
-                    for (const BusRule& rule : value.get<std::vector<BusRule>>())
+                    for (const BusRule& rule : *list)
                         rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
                     reply(rules, "");
                 });
@@ -164,9 +174,10 @@ void Systemd::get_exec_start(const std::string& unit, std::function<void(ExecSta
                                                const std::map<std::string, sdbus::Variant>& properties) {
                     if (failed) return reply({{}, {}, fmt::format("{}: {}", unit, failed->getMessage())});
                     ExecStart result;
-                    result.drop_ins = properties.at("DropInPaths").get<std::vector<std::string>>();
-                    const auto commands = properties.at("ExecStart").get<std::vector<Command>>();
-                    if (!commands.empty()) result.argv = std::get<1>(commands.front());
+                    result.drop_ins = property<std::vector<std::string>>(properties, "DropInPaths").value_or(result.drop_ins);
+                    const auto commands = property<std::vector<Command>>(properties, "ExecStart");
+                    if (!commands) result.failure = fmt::format("{}: systemd tells no ExecStart of it", unit);
+                    if (commands && !commands->empty()) result.argv = std::get<1>(commands->front());
                     reply(std::move(result));
                 });
         });

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <stdexcept>
+
 #include "system/files.hpp"
 #include "worker/protocol.hpp"
 
@@ -14,7 +16,11 @@ void Workers::run(const std::string& verb, const std::string& request,
     const std::string id = fmt::format("{}-{}-{}", verb, ::getpid(), next_++);
     const std::filesystem::path base = work_directory_ / id;
     const std::string unit = fmt::format("cuda-nspawn-{}@{}.service", verb, id);
-    write_file_atomically(base.string() + ".request", request);
+    try {
+        write_file_atomically(base.string() + ".request", request);
+    } catch (const std::runtime_error& error) {
+        return loop_.defer([reply, failure = std::string(error.what())] { reply("", failure); });
+    }
     systemd_.run_job("StartUnit", unit, [base, unit, reply](const std::string& failure) {
         const std::string result_path = base.string() + ".result";
         const std::string report = read_file(result_path).value_or("");

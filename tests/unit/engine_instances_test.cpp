@@ -41,6 +41,26 @@ TEST_F(EngineInstances, a_restart_gives_a_fresh_grant_and_a_fresh_verdict) {
     EXPECT_EQ(ports.memory.at("a").instance, instance("a", 200));
 }
 
+TEST_F(EngineInstances, a_machine_that_starts_long_after_its_rules_were_written_has_them_and_is_only_tested) {
+    prepare();
+    Instance later = instance("a");
+    later.since_usec = ports.now + 10'000'000;
+    engine.machine_started("a", later);
+    EXPECT_THAT(ports.news(), ElementsAre("follow a", "test a"));
+    EXPECT_EQ(machine().granted, machine().exposed->nodes);
+}
+
+TEST_F(EngineInstances, rules_that_systemd_has_not_read_yet_are_not_taken_for_the_instances) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer_all("reload");
+    Instance later = instance("a");
+    later.since_usec = ports.now + 10'000'000;
+    engine.machine_started("a", later);
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("grant systemd-nspawn@a.service"));
+}
+
 TEST_F(EngineInstances, a_new_instance_whose_end_was_missed_ends_the_old_one) {
     run();
     engine.machine_started("a", instance("a", 200));

@@ -62,37 +62,26 @@ static void say(int out, double begin, struct answer* answer) {
     }
 }
 
-/* Reads until the end, `size` at most, then reaps. Returns the length, or -1 when the time is over; it is killed then.
- */
-static ssize_t hear(struct beside* beside, char* buffer, size_t size, int* status) {
+/* Reads the answer whole; whoever crashed or hung gave none. Reports that, and reaps in any case. */
+static int hear_answer(struct beside* beside, const char* name, struct answer* answer) {
     size_t length = 0;
-    int over = 0;
-    *status = -1;
-    while (beside->process > 0 && length < size) {
+    int status = 0, over = 0;
+    while (beside->process > 0 && length < sizeof *answer) {
         double left = PATIENCE_MILLISECONDS - (milliseconds() - beside->begin);
         struct pollfd wait = {.fd = beside->pipe, .events = POLLIN};
         over = left <= 0 || poll(&wait, 1, (int)left + 1) == 0;
-        if (over) break;
-        ssize_t got = read(beside->pipe, buffer + length, size - length);
+        ssize_t got = over ? 0 : read(beside->pipe, (char*)answer + length, sizeof *answer - length);
         if (got <= 0) break;
         length += (size_t)got;
     }
     close(beside->pipe);
     if (beside->process > 0) {
-        if (over || length == size) kill(beside->process, SIGKILL);
-        waitpid(beside->process, status, 0);
+        if (over) kill(beside->process, SIGKILL);
+        waitpid(beside->process, &status, 0);
     }
-    return over ? -1 : (ssize_t)length;
-}
-
-/* A child that gave no whole answer crashed or hung. */
-static int hear_answer(struct beside* beside, const char* name, struct answer* answer) {
-    int status;
-    char room[sizeof *answer + 1];
-    ssize_t length = hear(beside, room, sizeof room, &status);
-    memcpy(answer, room, sizeof *answer);
-    if (length == (ssize_t)sizeof *answer) return 1;
-    if (length < 0)
+    answer->detail[sizeof answer->detail - 1] = '\0';
+    if (length == sizeof *answer) return 1;
+    if (over)
         end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
     else if (WIFSIGNALED(status))
         end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
@@ -149,7 +138,6 @@ static int knows(const struct answer* answer, const char* uuid) {
 void finish_nvml(struct beside* beside, const struct test* test) {
     struct answer answer;
     if (!hear_answer(beside, "nvml", &answer)) return;
-    answer.detail[sizeof answer.detail - 1] = '\0';
     for (int i = 0; answer.result == PASSED && i < test->gpu_count; i++)
         if (!knows(&answer, test->gpus[i].uuid)) {
             answer.result = FAILED;
@@ -204,10 +192,10 @@ struct beside* start_user(void) { return start(run_user); }
 void finish_user(struct beside* beside, const struct test* test) {
     struct answer answer;
     if (!hear_answer(beside, "user", &answer)) return;
-    answer.detail[sizeof answer.detail - 1] = '\0';
     double begin = milliseconds() - answer.taken;
     if (answer.result == PASSED && answer.count != test->gpu_count)
-        end_check("user", begin, FAILED, "user %d sees %d GPUs and root %d", NOBODY, answer.count, test->gpu_count);
+        end_check("user", begin, FAILED, "user %d sees %d GPUs and root %d: see the modes in ls -lL /dev/nvidia*",
+                  NOBODY, answer.count, test->gpu_count);
     else if (answer.result == PASSED)
         end_check("user", begin, PASSED, "user %d sees %d GPU%s", NOBODY, answer.count, answer.count == 1 ? "" : "s");
     else
@@ -216,36 +204,70 @@ void finish_user(struct beside* beside, const struct test* test) {
 
 /* --- nvidia-smi --- */
 
+static pid_t start_program(char* const command[], int* output) {
+    int ends[2];
+    if (pipe(ends) < 0) return -1;
+    pid_t process = fork();
+    if (process == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execvp(command[0], command);
+        _exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
+    }
+    close(ends[1]);
+    *output = ends[0];
+    return process;
+}
+
+/* The first line of what the program says; the rest is read and thrown away. Its process may be ended by the parent's.
+ */
+static void read_first_line(int output, char* line, size_t size) {
+    char buffer[4096];
+    size_t length = 0;
+    int complete = 0;
+    for (ssize_t got; (got = read(output, buffer, sizeof buffer)) > 0;)
+        for (ssize_t i = 0; i < got && !complete; i++) {
+            complete = buffer[i] == '\n' || length + 1 == size;
+            if (!complete) line[length++] = buffer[i];
+        }
+    line[length] = '\0';
+}
+
 static void run_nvidia_smi(int out) {
-    dup2(out, STDOUT_FILENO);
-    dup2(out, STDERR_FILENO);
-    close(out);
+    struct answer answer = {.result = FAILED};
     char* const command[] = {"nvidia-smi", "-L", NULL};
-    execvp(command[0], command);
-    _exit(errno == ENOENT || errno == ENOTDIR ? 127 : 126);
+    char said[200] = "";
+    double begin = milliseconds();
+    int status = -1, output = -1;
+    pid_t process = start_program(command, &output);
+    if (process > 0) {
+        read_first_line(output, said, sizeof said);
+        waitpid(process, &status, 0);
+    }
+    if (process < 0) {
+        snprintf(answer.detail, sizeof answer.detail, "cannot be started: %s", strerror(errno));
+    } else if (WIFSIGNALED(status)) {
+        snprintf(answer.detail, sizeof answer.detail, "died of signal %d", WTERMSIG(status));
+    } else if (WEXITSTATUS(status) == 127) {
+        answer.result = SKIPPED;
+        snprintf(answer.detail, sizeof answer.detail,
+                 "not in the guest's PATH: the machine has no capability utility, or its /usr is read-only");
+    } else if (WEXITSTATUS(status) != 0) {
+        snprintf(answer.detail, sizeof answer.detail, "exit status %d: %s", WEXITSTATUS(status), said);
+    } else {
+        answer.result = PASSED;
+        snprintf(answer.detail, sizeof answer.detail, "%s", said);
+    }
+    say(out, begin, &answer);
 }
 
 struct beside* start_nvidia_smi(void) { return start(run_nvidia_smi); }
 
 void finish_nvidia_smi(struct beside* beside) {
-    static char said[16 * 1024 + 1];
-    int status;
-    ssize_t length = hear(beside, said, sizeof said, &status);
-    const char* name = "nvidia-smi";
-    said[length < 0 ? 0 : length < (ssize_t)sizeof said ? length : (ssize_t)sizeof said - 1] = '\0';
-    char* end = strchr(said, '\n');
-    if (end) *end = '\0';
-    if (length < 0)
-        end_check(name, beside->begin, FAILED, "no end within %d s", PATIENCE_MILLISECONDS / 1000);
-    else if (length == (ssize_t)sizeof said)
-        end_check(name, beside->begin, FAILED, "its output does not end");
-    else if (WIFSIGNALED(status))
-        end_check(name, beside->begin, FAILED, "died of signal %d", WTERMSIG(status));
-    else if (WEXITSTATUS(status) == 127)
-        end_check(name, beside->begin, SKIPPED,
-                  "not in the guest's PATH: the machine has no capability utility, or /usr is read-only");
-    else if (WEXITSTATUS(status) != 0)
-        end_check(name, beside->begin, FAILED, "exit status %d: %.200s", WEXITSTATUS(status), said);
-    else
-        end_check(name, beside->begin, PASSED, "%.200s", said);
+    struct answer answer;
+    if (hear_answer(beside, "nvidia-smi", &answer))
+        end_check("nvidia-smi", milliseconds() - answer.taken, answer.result, "%s", answer.detail);
 }

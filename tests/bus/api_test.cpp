@@ -1,0 +1,255 @@
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "bus_fixture.hpp"
+
+namespace cuda_nspawn::bus_tests {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using sdbus::ObjectPath;
+
+class BusApi : public BusFixture {};
+
+const std::string machine_a = "/org/cudanspawn1/machine/a";
+
+// Every member of our interfaces as one line: "Manager method Attach in s name", "Gpu property Uuid s read".
+std::set<std::string> members_of(const std::string& xml) {
+    static const std::regex tag("<(interface|method|signal|property|arg)\\b([^>]*)>");
+    static const std::regex attribute("(name|type|direction|access)=\"([^\"]*)\"");
+    std::set<std::string> lines;
+    std::string interface, member;
+    for (std::sregex_iterator found(xml.begin(), xml.end(), tag), end; found != end; ++found) {
+        const std::string kind = (*found)[1], attributes = (*found)[2];
+        std::map<std::string, std::string> values;
+        for (std::sregex_iterator one(attributes.begin(), attributes.end(), attribute); one != end; ++one)
+            values[(*one)[1]] = (*one)[2];
+        if (kind == "interface") {
+            interface = values["name"];
+            continue;
+        }
+        if (!interface.starts_with("org.cudanspawn1.")) continue;
+        if (kind != "arg") member = kind + " " + values["name"];
+        const bool is_signal_argument = kind == "arg" && member.starts_with("signal");
+        lines.insert(interface + " " + member + (kind == "arg" ? " " + values["name"] : "") + " " + values["type"] + " " +
+                     (is_signal_argument ? "" : values["direction"]) + values["access"]);
+    }
+    return lines;
+}
+
+TEST_F(BusApi, introspection_equals_the_xml) {
+    start_daemon_with("gpus: [0]\n");
+    const auto [job, changes] = call<ObjectPath, Changes>("Attach", "a", Options{});
+    std::set<std::string> lines;
+    for (const std::string& path : {std::string("/org/cudanspawn1"), machine_a,
+                                    "/org/cudanspawn1/gpu/" + std::regex_replace(uuid0, std::regex("-"), "_2d"), std::string(job)}) {
+        std::string xml;
+        proxy_at(path)->callMethod("Introspect").onInterface("org.freedesktop.DBus.Introspectable").storeResultsTo(xml);
+        lines.merge(members_of(xml));
+    }
+    std::ifstream file(INTERFACE_XML);
+    const auto expected = members_of({std::istreambuf_iterator<char>(file), {}});
+    EXPECT_GT(expected.size(), 60U);
+    EXPECT_EQ(lines, expected);
+}
+
+TEST_F(BusApi, manager_tells_of_driver_and_generation) {
+    start_daemon_with("gpus: [0]\n");
+    Properties manager = properties("/org/cudanspawn1", "org.cudanspawn1.Manager");
+    EXPECT_EQ(manager.at("KernelVersion").get<std::string>(), driver_version);
+    EXPECT_EQ(manager.at("DriverVersion").get<std::string>(), driver_version);
+    EXPECT_THAT(manager.at("Generation").get<std::string>(), ::testing::StartsWith(driver_version + "-"));
+    EXPECT_THAT(manager.at("Warnings").get<std::vector<std::string>>(), IsEmpty());
+    EXPECT_THAT(manager.at("Version").get<std::string>(), ::testing::Not(IsEmpty()));
+}
+
+TEST_F(BusApi, lists_machines_and_finds_one_by_name) {
+    host->add_policy("my-box.example", "gpus: all\n");
+    start_daemon_with("gpus: [0]\n");
+    using Listed = sdbus::Struct<std::string, std::string, ObjectPath>;
+    ASSERT_TRUE(wait_for_state("my-box.example", "ready"));
+    const auto [machines] = call<std::vector<Listed>>("ListMachines");
+    EXPECT_THAT(machines, ElementsAre(Listed{"a", "ready", ObjectPath{machine_a}},
+                                      Listed{"my-box.example", "ready", ObjectPath{"/org/cudanspawn1/machine/my_2dbox_2eexample"}}));
+    EXPECT_EQ(std::get<0>(call<ObjectPath>("GetMachine", "a")), machine_a);
+    EXPECT_EQ(text("my-box.example", "Name"), "my-box.example");
+    EXPECT_THAT(text("my-box.example", "StateText"), HasSubstr("no image of machine \"my-box.example\" yet"));
+}
+
+TEST_F(BusApi, an_unknown_machine_is_told_how_to_become_known) {
+    start_daemon();
+    for (const auto& made : std::vector<std::function<void()>>{
+             [&] { call<ObjectPath>("GetMachine", "b"); }, [&] { call<Changes>("Plan", "b", Options{}); },
+             [&] { call<ObjectPath, Changes>("Attach", "b", Options{}); },
+             [&] { call<ObjectPath, Changes>("Detach", "b", Options{}); },
+             [&] { call<ObjectPath, std::string, std::string>("SelfTest", "b", Options{}); }}) {
+        const Failure failure = failure_of(made);
+        EXPECT_EQ(failure.name, "org.cudanspawn1.Error.NoSuchMachine");
+        EXPECT_THAT(failure.text, HasSubstr("write /etc/cuda-nspawn/machines/b.yaml"));
+    }
+}
+
+TEST_F(BusApi, one_call_of_the_object_manager_is_the_whole_truth) {
+    start_daemon_with("gpus: [0]\n");
+    std::map<ObjectPath, std::map<std::string, Properties>> objects;
+    proxy_at("/org/cudanspawn1")->callMethod("GetManagedObjects").onInterface("org.freedesktop.DBus.ObjectManager").storeResultsTo(objects);
+    Properties& found = objects.at(ObjectPath{machine_a}).at("org.cudanspawn1.Machine");
+    EXPECT_EQ(found.at("State").get<std::string>(), "ready");
+    EXPECT_EQ(found.size(), 12U);
+    Properties& gpu = objects.at(ObjectPath{"/org/cudanspawn1/gpu/GPU_2d11111111_2d1111_2d1111_2d1111_2d111111111111"}).at("org.cudanspawn1.Gpu");
+    EXPECT_EQ(gpu.at("Index").get<std::uint32_t>(), 1U);
+    EXPECT_EQ(gpu.at("PciAddress").get<std::string>(), "0000:02:00.0");
+}
+
+TEST_F(BusApi, options_that_are_unknown_or_of_another_type_are_refused_and_nothing_is_done) {
+    start_daemon_with("gpus: [0]\n");
+    const auto refusal = [&](const std::string& method, const Options& options) {
+        const Failure failure = failure_of([&] {
+            if (method == "SelfTest")
+                call<ObjectPath, std::string, std::string>(method, "a", options);
+            else if (method == "Plan")
+                call<Changes>(method, "a", options);
+            else
+                call<ObjectPath, Changes>(method, "a", options);
+        });
+        EXPECT_EQ(failure.name, "org.cudanspawn1.Error.InvalidArgs") << method;
+        return failure.text;
+    };
+    EXPECT_EQ(refusal("Attach", {{"now", sdbus::Variant(true)}}),
+              "Unknown option \"now\": known are start, test, fresh, wait.");
+    EXPECT_EQ(refusal("Attach", {{"wait", sdbus::Variant("yes")}}), "Option \"wait\" must be of type b, not s.");
+    EXPECT_EQ(refusal("Detach", {{"fresh", sdbus::Variant(true)}}), "Unknown option \"fresh\": known are wait.");
+    EXPECT_EQ(refusal("Plan", {{"diff", sdbus::Variant(true)}}), "Unknown option \"diff\": this method has none.");
+    EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant(7)}}), "Option \"level\" must be of type s, not i.");
+    EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant("slow")}}), "Option \"level\" is quick or full, not \"slow\".");
+    EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);
+}
+
+TEST_F(BusApi, plan_says_what_attach_then_does) {
+    host->add_image("a");
+    host->add_policy("a", "gpus: none\n");
+    start_daemon();
+    ASSERT_TRUE(wait_for_state("a", "blocked"));
+    systemd->set("cuda-nspawn-expose@", {.held = true});
+    host->add_policy("a", "gpus: [0]\n");
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-expose@"); }));
+    systemd->set("cuda-nspawn-expose@", {});
+    const auto [planned] = call<Changes>("Plan", "a", Options{});
+    EXPECT_FALSE(host->has_node("a", "nvidia0"));
+    auto attached = call_later<ObjectPath, Changes>("Attach", "a", Options{});
+    ASSERT_TRUE(wait_until([&] { return count_signals("JobNew", "/org/cudanspawn1") == 1; }));
+    systemd->finish("cuda-nspawn-expose@");
+    EXPECT_EQ(std::get<1>(attached.get()), planned);
+    EXPECT_THAT(planned, Contains(Changes::value_type{
+                             "create", "/run/cuda-nspawn/machines/a/dev/nvidia0", "node 195:0"}));
+    EXPECT_TRUE(host->has_node("a", "nvidia0"));
+    EXPECT_THAT(std::get<0>(call<Changes>("Plan", "a", Options{})), IsEmpty());
+}
+
+TEST_F(BusApi, attach_with_start_test_and_wait_ends_with_the_verdict) {
+    start_daemon_with("gpus: [0]\n");
+    const Options options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
+    const auto [job, changes] = call<ObjectPath, Changes>("Attach", "a", options);
+    EXPECT_THAT(text("a", "VerdictText"), HasSubstr("passed: 1 GPU"));
+    EXPECT_EQ(text("a", "State"), "attached");
+    EXPECT_EQ(text("a", "Unit"), "systemd-nspawn@a.service");
+    EXPECT_THAT(list("a", "Gpus"), ElementsAre(uuid0));
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"],
+                ElementsAre("/dev/char/510:0 rw", "/dev/char/510:1 rw", "/dev/char/195:0 rw", "/dev/char/195:255 rw"));
+    Properties ended = properties(job, "org.cudanspawn1.Job");
+    EXPECT_EQ(ended.at("Result").get<std::string>(), "done");
+    EXPECT_EQ(ended.at("State").get<std::string>(), "ended");
+    EXPECT_EQ(ended.at("Kind").get<std::string>(), "attach");
+    ASSERT_TRUE(wait_until([&] { return count_signals("JobRemoved", "/org/cudanspawn1", "done") == 1; }));
+    EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1", "attach"), 1U);
+    EXPECT_EQ(count_signals("InterfacesAdded", "/org/cudanspawn1", job), 1U);
+}
+
+TEST_F(BusApi, a_failed_verdict_is_an_error_of_a_waiting_attach_and_an_answer_of_a_self_test) {
+    host->self_test_output = "{\"check\":\"init\",\"result\":\"failed\",\"detail\":\"cuInit: 999\"}\n{\"end\":true}\n";
+    start_daemon_with("gpus: [0]\n");
+    const Options options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
+    const Failure failure = failure_of([&] { call<ObjectPath, Changes>("Attach", "a", options); });
+    EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
+    EXPECT_EQ(failure.text, "failed: init: cuInit: 999");
+    const auto [job, verdict, summary] = call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
+    EXPECT_EQ(verdict, "failed");
+    EXPECT_EQ(summary, "failed: init: cuInit: 999");
+}
+
+TEST_F(BusApi, a_self_test_that_could_not_run_does_not_answer_with_an_old_verdict) {
+    start_daemon_with("gpus: [0]\n");
+    call<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    host->add_policy("a", "gpus: [7]\n");
+    ASSERT_TRUE(wait_for_state("a", "blocked"));
+    const Failure failure = failure_of([&] {
+        call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
+    });
+    EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
+    EXPECT_THAT(failure.text, HasSubstr("GPU index 7"));
+}
+
+TEST_F(BusApi, self_test_of_a_machine_that_does_not_run_is_refused) {
+    start_daemon_with("gpus: [0]\n");
+    const Failure failure = failure_of([&] { call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{}); });
+    EXPECT_EQ(failure.name, "org.cudanspawn1.Error.NotRunning");
+    EXPECT_THAT(failure.text, HasSubstr("systemctl start cuda-nspawn@a.service"));
+}
+
+TEST_F(BusApi, detach_takes_everything_from_the_running_machine_and_says_so) {
+    start_daemon_with("gpus: [0]\n");
+    call<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    const auto [job, changes] = call<ObjectPath, Changes>("Detach", "a", Options{{"wait", sdbus::Variant(true)}});
+    EXPECT_THAT(changes, Contains(Changes::value_type{"deny", "/dev/char/195:0", "for systemd-nspawn@a.service"}));
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"], IsEmpty());
+    EXPECT_FALSE(host->has_node("a", "nvidia0"));
+    EXPECT_EQ(text("a", "State"), "detached");
+    EXPECT_THAT(list("a", "Gpus"), IsEmpty());
+}
+
+TEST_F(BusApi, a_later_opposite_is_told_to_who_waits) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->set("systemd-nspawn@", {.held = true});
+    auto attach = call_later<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("systemd-nspawn@a"); }));
+    call<ObjectPath, Changes>("Detach", "a", Options{});
+    EXPECT_EQ(failure_of([&] { attach.get(); }).name, "org.cudanspawn1.Error.Superseded");
+    systemd->finish("systemd-nspawn@");
+}
+
+TEST_F(BusApi, the_verbs_of_a_machine_object_are_the_managers) {
+    start_daemon_with("gpus: [0]\n");
+    ObjectPath job;
+    Changes changes;
+    proxy_at(machine_a)->callMethod("Attach").onInterface("org.cudanspawn1.Machine").withArguments(Options{{"wait", sdbus::Variant(true)}}).storeResultsTo(job, changes);
+    EXPECT_EQ(properties(job, "org.cudanspawn1.Job").at("Machine").get<std::string>(), "a");
+    proxy_at(machine_a)->callMethod("Plan").onInterface("org.cudanspawn1.Machine").withArguments(Options{}).storeResultsTo(changes);
+    EXPECT_THAT(changes, IsEmpty());
+}
+
+TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
+    start_daemon_with("gpus: [0]\n");
+    const auto as_nobody = [&](const std::vector<std::string>& words) {
+        std::vector<std::string> command{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--address=" + address, "call", "org.cudanspawn1"};
+        command.insert(command.end(), words.begin(), words.end());
+        return Process(command, {}, host->tree.at("/busctl.log")).wait();
+    };
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "ListMachines"}), 0);
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"}), 0);
+    EXPECT_EQ(as_nobody({machine_a, "org.freedesktop.DBus.Properties", "GetAll", "s", "org.cudanspawn1.Machine"}), 0);
+    for (const char* verb : {"Attach", "Detach", "SelfTest", "Plan"})
+        EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", verb, "sa{sv}", "a", "0"}), 1) << verb;
+    for (const char* verb : {"Attach", "Detach", "SelfTest", "Plan"})
+        EXPECT_EQ(as_nobody({machine_a, "org.cudanspawn1.Machine", verb, "a{sv}", "0"}), 1) << verb;
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "Refresh"}), 1);
+    EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);
+}
+
+}  // namespace
+}  // namespace cuda_nspawn::bus_tests

@@ -1,0 +1,96 @@
+#include "fake_host.hpp"
+
+#include "driver/generation.hpp"
+#include "driver/kernel_side.hpp"
+#include "worker/enter_protocol.hpp"
+#include "worker/expose.hpp"
+#include "worker/images.hpp"
+#include "worker/protocol.hpp"
+
+namespace cuda_nspawn::bus_tests {
+
+FakeHost::FakeHost() {
+    // Another user's process has to reach the bus's socket in here.
+    std::filesystem::permissions(tree.path(), std::filesystem::perms(0755));
+    for (const char* directory : {"/root/run/cuda-nspawn/work", "/root/run/cuda-nspawn/state", "/root/run/cuda-nspawn/machines",
+                                  "/root/var/lib/cuda-nspawn/driver", "/root/var/lib/machines", "/root/etc/systemd/nspawn",
+                                  "/root/etc/cuda-nspawn/machines", "/sys"})
+        std::filesystem::create_directories(tree.at(directory));
+    tree.write_program("/inside/setup", "set-up");
+    const std::string library = "/root/usr/lib/x86_64-linux-gnu/libcuda.so." + driver_version;
+    tree.write(library, testing::elf("libcuda.so.1"));
+    tree.link("/root/usr/lib/x86_64-linux-gnu/libcuda.so.1", "libcuda.so." + driver_version);
+    tree.write("/proc/driver/nvidia/version",
+               "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  " + driver_version + "  Release Build\n");
+    tree.write("/proc/devices", "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\nBlock devices:\n");
+    add_gpu("0000:01:00.0", 0, uuid0);
+    add_gpu("0000:02:00.0", 1, uuid1);
+}
+
+void FakeHost::add_policy(const std::string& machine, const std::string& text) const {
+    tree.write("/root/etc/cuda-nspawn/machines/" + machine + ".yaml", text);
+}
+
+void FakeHost::add_gpu(const std::string& pci, unsigned minor, const std::string& uuid) const {
+    tree.write("/proc/driver/nvidia/gpus/" + pci + "/information",
+               "Model: \t\t Simulated\nGPU UUID: \t " + uuid + "\nDevice Minor: \t " + std::to_string(minor) + "\n");
+}
+
+bool FakeHost::has_node(const std::string& machine, const std::string& node) const {
+    return std::filesystem::is_character_file(tree.at("/root/run/cuda-nspawn/machines/" + machine + "/dev/" + node));
+}
+
+std::string FakeHost::work_on(const std::string& verb, const std::string& request) const {
+    try {
+        if (verb == "expose") return expose_plans(request);
+        if (verb == "look") return look_at(request);
+        if (verb == "store") return store(request);
+        if (verb == "test") return self_test(request);
+        return failure_report("there is no worker " + verb);
+    } catch (const std::exception& error) {
+        return failure_report(error.what());
+    }
+}
+
+std::string FakeHost::expose_plans(const std::string& request) const {
+    ExposeHost host;
+    host.root = tree.at("/root");
+    host.inside = tree.at("/inside");
+    const KernelSide kernel = read_kernel_side(roots());
+    host.driver.gpus = kernel.gpus;
+    host.driver.control = kernel.control;
+    return to_json(expose(parse_expose_request(request), host));
+}
+
+std::string FakeHost::look_at(const std::string& request) const {
+    LookReport report;
+    for (const std::string& machine : parse_look_request(request)) {
+        report[machine] = {};
+        report[machine].path = find_image(tree.at("/root"), machine);
+    }
+    return to_json(report);
+}
+
+std::string FakeHost::store(const std::string& text) const {
+    const StoreRequest request = parse_store_request(text);
+    build_generation(discover_driver(roots()), request.build, tree.at("/root/var/lib/cuda-nspawn/driver"), tree.at("/root"));
+    return "{}\n";
+}
+
+std::string FakeHost::self_test(const std::string& text) const {
+    const TestRequest request = parse_enter_request(text);
+    Tested tested;
+    tested.run.milliseconds = 42;
+    tested.run.output = self_test_output;
+    if (self_test_output.empty()) {
+        tested.run.output = "{\"check\":\"init\",\"result\":\"passed\",\"ms\":1}\n";
+        for (const DeviceNode& node : request.granted) {
+            if (node.name == "nvidia0") tested.run.output += "{\"gpu\":\"" + uuid0 + "\"}\n";
+            if (node.name == "nvidia1") tested.run.output += "{\"gpu\":\"" + uuid1 + "\"}\n";
+        }
+        tested.run.output += "{\"end\":true}\n";
+    }
+    return to_json(tested);
+}
+
+}  // namespace cuda_nspawn::bus_tests

@@ -1,0 +1,226 @@
+#include "fake_systemd.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+namespace cuda_nspawn::bus_tests {
+
+namespace {
+
+constexpr const char* manager_interface = "org.freedesktop.systemd1.Manager";
+using Listed = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string, sdbus::ObjectPath,
+                             std::uint32_t, std::string, sdbus::ObjectPath>;
+using Property = sdbus::Struct<std::string, sdbus::Variant>;
+using Rule = sdbus::Struct<std::string, std::string>;
+using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t, std::uint64_t,
+                              std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
+
+std::string between(const std::string& text, const std::string& first, const std::string& last) {
+    const auto begin = text.find(first) + first.size();
+    return text.substr(begin, text.rfind(last) - begin);
+}
+
+}  // namespace
+
+FakeSystemd::FakeSystemd(sdbus::IConnection& connection, FakeHost& host, News& news)
+    : connection_(connection), host_(host), news_(news), manager_(sdbus::createObject(connection, Path{"/org/freedesktop/systemd1"})) {
+    register_manager();
+    connection.requestName(sdbus::ServiceName{"org.freedesktop.systemd1"});
+}
+
+void FakeSystemd::register_manager() {
+    manager_
+        ->addVTable(
+            sdbus::registerMethod("Subscribe").implementedAs([this] { note("Subscribe"); }),
+            sdbus::registerMethod("Reload").implementedAs([this] {
+                note("Reload");
+                refuse_if_told("Reload");
+            }),
+            sdbus::registerMethod("StartUnit").implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
+                take_job(std::move(result), unit, true);
+            }),
+            sdbus::registerMethod("StopUnit").implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
+                take_job(std::move(result), unit, false);
+            }),
+            sdbus::registerMethod("GetUnit").implementedAs([this](const std::string& unit) {
+                note("GetUnit " + unit);
+                refuse_if_told("GetUnit");
+                return unit_object(unit);
+            }),
+            sdbus::registerMethod("LoadUnit").implementedAs([this](const std::string& unit) {
+                note("LoadUnit " + unit);
+                refuse_if_told("LoadUnit");
+                return unit_object(unit);
+            }),
+            sdbus::registerMethod("ListUnitsByPatterns")
+                .implementedAs([this](const std::vector<std::string>&, const std::vector<std::string>&) {
+                    refuse_if_told("ListUnitsByPatterns");
+                    const std::lock_guard lock(mutex_);
+                    std::vector<Listed> list;
+                    for (const std::string& unit : loaded_)
+                        list.emplace_back(unit, "", "loaded", "active", "running", "", Path{"/"}, 0U, "", Path{"/"});
+                    return list;
+                }),
+            sdbus::registerMethod("SetUnitProperties")
+                .implementedAs([this](const std::string& unit, bool, const std::vector<Property>& properties) {
+                    note("SetUnitProperties " + unit);
+                    refuse_if_told("SetUnitProperties");
+                    const std::lock_guard lock(mutex_);
+                    for (const Property& property : properties) {
+                        const auto list = std::get<1>(property).get<std::vector<Rule>>();
+                        if (list.empty()) rules_[unit].clear();
+                        rules_[unit].insert(rules_[unit].end(), list.begin(), list.end());
+                    }
+                }),
+            sdbus::registerSignal("JobRemoved").withParameters<std::uint32_t, Path, std::string, std::string>())
+        .forInterface(manager_interface);
+}
+
+void FakeSystemd::refuse_if_told(const std::string& method) {
+    const std::lock_guard lock(mutex_);
+    if (fail_method_ == method)
+        throw sdbus::Error(sdbus::Error::Name("org.freedesktop.DBus.Error.Failed"), method + " does not work today");
+}
+
+void FakeSystemd::note(const std::string& call) {
+    {
+        const std::lock_guard lock(mutex_);
+        calls_.push_back(call);
+    }
+    news_.tell();
+}
+
+FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
+    const std::lock_guard lock(mutex_);
+    std::string label;
+    for (const char c : unit) label += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+    const Path path{"/org/freedesktop/systemd1/unit/" + label};
+    auto& object = units_[unit];
+    if (object) return path;
+    object = sdbus::createObject(connection_, path);
+    object->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] {
+                          const std::lock_guard guard(mutex_);
+                          return std::string(active_.contains(unit) ? "active" : "inactive");
+                      }),
+                      sdbus::registerProperty("DropInPaths").withGetter([] { return std::vector<std::string>(); }))
+        .forInterface("org.freedesktop.systemd1.Unit");
+    const char* interface = unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
+    if (wrong_device_allow_)
+        object->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([] { return std::string("all"); })).forInterface(interface);
+    else
+        object->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([this, unit] {
+                              const std::lock_guard guard(mutex_);
+                              return rules_[unit];
+                          }),
+                          sdbus::registerProperty("ExecStart").withGetter([] { return std::vector<Command>(); }))
+            .forInterface(interface);
+    return path;
+}
+
+void FakeSystemd::take_job(sdbus::Result<Path>&& result, const std::string& unit, bool start) {
+    Job job;
+    {
+        const std::lock_guard lock(mutex_);
+        job = {next_job_, Path{"/org/freedesktop/systemd1/job/" + std::to_string(next_job_)}, unit, start, {}};
+        ++next_job_;
+        for (const auto& [prefix, behaviour] : behaviours_)
+            if (unit.starts_with(prefix)) job.behaviour = behaviour;
+    }
+    note((start ? "StartUnit " : "StopUnit ") + unit);
+    if (!job.behaviour.error.empty())
+        return result.returnError(sdbus::Error(sdbus::Error::Name("org.freedesktop.systemd1.NoSuchUnit"), job.behaviour.error));
+    if (job.behaviour.early) carry_out(job);
+    result.returnResults(job.path);
+    if (job.behaviour.early) return;
+    if (!job.behaviour.held) return carry_out(job);
+    {
+        const std::lock_guard lock(mutex_);
+        held_.push_back(job);
+    }
+    news_.tell();
+}
+
+void FakeSystemd::carry_out(const Job& job) {
+    const bool done = job.behaviour.result == "done";
+    if (job.unit.starts_with("cuda-nspawn-")) {
+        write_report(job);
+    } else if (done) {
+        const std::lock_guard lock(mutex_);
+        if (job.start)
+            active_.insert(job.unit);
+        else
+            active_.erase(job.unit);
+    }
+    if (job.unit.starts_with("systemd-nspawn@") && done) {
+        if (job.start && on_machine_start) on_machine_start(between(job.unit, "@", ".service"));
+        if (!job.start && on_machine_stop) on_machine_stop(job.unit);
+    }
+    manager_->emitSignal("JobRemoved").onInterface(manager_interface).withArguments(job.id, job.path, job.unit, job.behaviour.result);
+}
+
+void FakeSystemd::write_report(const Job& job) {
+    if (job.behaviour.without_report) return;
+    const std::string verb = between(job.unit, "cuda-nspawn-", "@");
+    const std::filesystem::path base = host_.work() / between(job.unit, "@", ".service");
+    std::ifstream stream(base.string() + ".request");
+    const std::string request{std::istreambuf_iterator<char>(stream), {}};
+    const std::string report = job.behaviour.report.empty() ? host_.work_on(verb, request) : job.behaviour.report;
+    std::ofstream(base.string() + ".new") << report;
+    std::filesystem::rename(base.string() + ".new", base.string() + ".result");
+}
+
+void FakeSystemd::set(const std::string& unit_prefix, Behaviour behaviour) {
+    const std::lock_guard lock(mutex_);
+    behaviours_[unit_prefix] = std::move(behaviour);
+}
+
+void FakeSystemd::finish(const std::string& unit_prefix) {
+    std::vector<Job> jobs;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto others = std::stable_partition(held_.begin(), held_.end(),
+                                                  [&](const Job& job) { return !job.unit.starts_with(unit_prefix); });
+        jobs.assign(others, held_.end());
+        held_.erase(others, held_.end());
+    }
+    for (const Job& job : jobs) carry_out(job);
+}
+
+void FakeSystemd::fail(const std::string& method) {
+    const std::lock_guard lock(mutex_);
+    fail_method_ = method;
+}
+
+void FakeSystemd::set_loaded(const std::vector<std::string>& units) {
+    const std::lock_guard lock(mutex_);
+    loaded_ = units;
+}
+
+bool FakeSystemd::holds(const std::string& unit_prefix) {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(held_.begin(), held_.end(), [&](const Job& job) { return job.unit.starts_with(unit_prefix); });
+}
+
+std::vector<std::string> FakeSystemd::calls() {
+    const std::lock_guard lock(mutex_);
+    return calls_;
+}
+
+unsigned FakeSystemd::count(const std::string& call_prefix) {
+    const auto made = calls();
+    return static_cast<unsigned>(
+        std::count_if(made.begin(), made.end(), [&](const std::string& call) { return call.starts_with(call_prefix); }));
+}
+
+std::map<std::string, std::vector<std::string>> FakeSystemd::rules() {
+    const std::lock_guard lock(mutex_);
+    std::map<std::string, std::vector<std::string>> texts;
+    for (const auto& [unit, list] : rules_)
+        for (const Rule& rule : list) texts[unit].push_back(std::get<0>(rule) + " " + std::get<1>(rule));
+    return texts;
+}
+
+}  // namespace cuda_nspawn::bus_tests

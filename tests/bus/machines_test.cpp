@@ -1,0 +1,149 @@
+#include <gmock/gmock.h>
+
+#include "bus_fixture.hpp"
+
+namespace cuda_nspawn::bus_tests {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using sdbus::ObjectPath;
+
+class BusMachines : public BusFixture {
+protected:
+    bool wait_for_verdict(const std::string& machine_name, const std::string& verdict) {
+        return wait_until([&] { return text(machine_name, "Verdict") == verdict; });
+    }
+};
+
+const std::string machine_a = "/org/cudanspawn1/machine/a";
+const std::string gpu0 = "/org/cudanspawn1/gpu/GPU_2d00000000_2d0000_2d0000_2d0000_2d000000000000";
+
+TEST_F(BusMachines, a_machine_that_appears_is_granted_followed_and_tested) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+    EXPECT_EQ(text("a", "Unit"), "systemd-nspawn@a.service");
+    EXPECT_THAT(systemd->calls(), Contains("StartUnit cuda-nspawn@a.service"));
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"], Contains("/dev/char/195:0 rw"));
+    EXPECT_GT(machine("a").at("LastSelfTest").get<std::uint64_t>(), 0U);
+}
+
+TEST_F(BusMachines, a_hand_started_machine_is_granted_in_its_scope) {
+    start_daemon_with("gpus: [1]\n");
+    machined->start("a", "machine-a.scope");
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+    EXPECT_THAT(systemd->rules()["machine-a.scope"], Contains("/dev/char/195:1 rw"));
+}
+
+TEST_F(BusMachines, a_machine_that_vanishes_keeps_its_exposure_for_the_next_start) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    machined->stop("a");
+    EXPECT_TRUE(wait_for_state("a", "ready"));
+    EXPECT_EQ(text("a", "Unit"), "");
+    EXPECT_TRUE(host->has_node("a", "nvidia0"));
+    EXPECT_TRUE(wait_until([&] { return systemd->count("StopUnit cuda-nspawn@a.service") == 1; }));
+}
+
+TEST_F(BusMachines, what_runs_already_is_found_at_the_daemons_start) {
+    machined->start("a", "", FakeMachined::Oddity::none, false);
+    machined->start("vm", "machine-vm.scope", FakeMachined::Oddity::none, false, "vm");
+    host->add_policy("a", "gpus: [0]\n");
+    host->add_policy("vm", "gpus: [0]\n");
+    start_daemon();
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+    EXPECT_TRUE(wait_for_state("vm", "ready")) << "a virtual machine is none of ours";
+}
+
+TEST_F(BusMachines, a_restarted_daemon_leaves_a_tested_machine_alone) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    const auto tested = machine("a").at("LastSelfTest").get<std::uint64_t>();
+    daemon->signal(SIGTERM);
+    ASSERT_EQ(daemon->wait(), 0);
+    const auto tests = systemd->count("StartUnit cuda-nspawn-test@");
+    start_daemon();
+    EXPECT_TRUE(wait_for_state("a", "attached"));
+    EXPECT_EQ(machine("a").at("LastSelfTest").get<std::uint64_t>(), tested);
+    EXPECT_EQ(systemd->count("StartUnit cuda-nspawn-test@"), tests);
+}
+
+TEST_F(BusMachines, a_restarted_daemon_remembers_a_detach) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    call<ObjectPath, Changes>("Detach", "a", Options{{"wait", sdbus::Variant(true)}});
+    daemon->signal(SIGKILL);
+    ASSERT_EQ(daemon->wait(), -SIGKILL);
+    start_daemon();
+    EXPECT_TRUE(wait_for_state("a", "detached"));
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"], IsEmpty());
+}
+
+TEST_F(BusMachines, changes_are_signalled_with_the_names_of_the_properties) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    for (const char* property : {"State", "StateText", "Unit", "Verdict", "VerdictText", "Checks", "LastSelfTest"})
+        EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", machine_a, property) > 0; })) << property;
+    EXPECT_EQ(count_signals("PropertiesChanged", machine_a, "Policy"), 0U);
+    EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", gpu0, "Machines") > 0; }));
+    EXPECT_THAT(properties(gpu0, "org.cudanspawn1.Gpu").at("Machines").get<std::vector<std::string>>(), ElementsAre("a"));
+}
+
+TEST_F(BusMachines, two_machines_hold_what_each_was_granted) {
+    host->add_policy("b", "gpus: [1]\n");
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("b", "ready"));
+    machined->start("a");
+    machined->start("b");
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+    EXPECT_TRUE(wait_for_verdict("b", "passed"));
+    EXPECT_FALSE(host->has_node("a", "nvidia1"));
+    EXPECT_FALSE(host->has_node("b", "nvidia0"));
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@b.service"], ::testing::Not(Contains("/dev/char/195:0 rw")));
+}
+
+TEST_F(BusMachines, machined_that_comes_back_is_asked_again) {
+    start_daemon_with("gpus: [0]\n");
+    machined->drop_name();
+    machined->start("a", "", FakeMachined::Oddity::none, false);
+    machined->take_name();
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+    machined->drop_name();
+    machined->stop("a", false);
+    machined->take_name();
+    EXPECT_TRUE(wait_for_state("a", "ready"));
+}
+
+TEST_F(BusMachines, machined_that_is_absent_delays_nothing) {
+    machined->drop_name();
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_THAT(log(), HasSubstr("systemd-machined does not answer"));
+    machined->start("a", "", FakeMachined::Oddity::none, false);
+    machined->take_name();
+    EXPECT_TRUE(wait_for_verdict("a", "passed"));
+}
+
+TEST_F(BusMachines, units_are_read_again_only_when_a_changed_one_is_loaded) {
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_EQ(systemd->count("Reload"), 0U);
+    systemd->set_loaded({"systemd-nspawn@a.service", "systemd-nspawn@other.service"});
+    host->add_policy("a", "gpus: [1]\n");
+    EXPECT_TRUE(wait_until([&] { return systemd->count("Reload") == 1; }));
+}
+
+TEST_F(BusMachines, a_hundred_machines_are_a_handful_of_workers) {
+    for (int i = 0; i < 100; ++i) host->add_policy("m" + std::to_string(i), "gpus: [0]\n");
+    start_daemon();
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(wait_for_state("m" + std::to_string(i), "ready")) << i;
+    EXPECT_LE(systemd->count("StartUnit cuda-nspawn-"), 6U);
+}
+
+}  // namespace
+}  // namespace cuda_nspawn::bus_tests

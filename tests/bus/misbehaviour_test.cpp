@@ -1,0 +1,253 @@
+#include <gmock/gmock.h>
+
+#include "bus_fixture.hpp"
+
+namespace cuda_nspawn::bus_tests {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using sdbus::ObjectPath;
+using Oddity = FakeMachined::Oddity;
+
+class BusMisbehaviour : public BusFixture {
+protected:
+    // The daemon goes on: it answers, and a machine that is well gets through.
+    void expect_it_works() {
+        host->add_policy("well", "gpus: [0]\n");
+        EXPECT_TRUE(wait_for_state("well", "ready")) << text("well", "StateText");
+        machined->start("well");
+        EXPECT_TRUE(wait_until([&] { return text("well", "Verdict") == "passed"; })) << text("well", "StateText");
+    }
+    void expect_it_works_after_release() {
+        systemd->set("cuda-nspawn-test", {});
+        expect_it_works();
+    }
+    Failure attach(const std::string& name) {
+        return failure_of([&] {
+            call<ObjectPath, Changes>("Attach", name,
+                                      Options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+        });
+    }
+    bool wait_for_text(const std::string& name, const std::string& part) {
+        return wait_until([&] { return text(name, "StateText").find(part) != std::string::npos; });
+    }
+};
+
+TEST_F(BusMisbehaviour, a_machine_whose_start_fails_is_a_failed_job_that_names_the_unit) {
+    start_daemon_with("gpus: [0]\n");
+    for (const char* result : {"failed", "timeout", "canceled", "dependency"}) {
+        systemd->set("systemd-nspawn@", {.result = result});
+        EXPECT_EQ(attach("a").text, "systemd-nspawn@a.service could not be started or stopped (" + std::string(result) +
+                                        "): see systemctl status systemd-nspawn@a.service");
+    }
+    systemd->set("systemd-nspawn@", {.error = "Unit systemd-nspawn@a.service is masked."});
+    EXPECT_EQ(attach("a").text, "systemd-nspawn@a.service: Unit systemd-nspawn@a.service is masked.");
+    systemd->set("systemd-nspawn@", {});
+    EXPECT_EQ(attach("a").text, "");
+}
+
+TEST_F(BusMisbehaviour, a_machine_that_is_gone_right_after_its_start_is_said_to_be) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->on_machine_start = [](const std::string&) {};
+    EXPECT_THAT(attach("a").text, HasSubstr("started, but machine \"a\" is gone again: see journalctl -u systemd-nspawn@a.service"));
+}
+
+TEST_F(BusMisbehaviour, a_job_that_ends_before_the_answer_to_its_start_is_not_missed) {
+    systemd->set("cuda-nspawn", {.early = true});
+    systemd->set("systemd-nspawn@", {.early = true});
+    host->add_policy("b", "gpus: [1]\n");
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_TRUE(wait_for_state("b", "ready"));
+    EXPECT_EQ(attach("a").text, "");
+    EXPECT_EQ(attach("b").text, "");
+}
+
+TEST_F(BusMisbehaviour, jobs_that_all_end_before_their_answers_are_all_heard) {
+    for (int i = 0; i < 20; ++i) host->add_policy("m" + std::to_string(i), "gpus: [0]\n");
+    systemd->set("cuda-nspawn-test@", {.early = true});
+    systemd->set("cuda-nspawn@", {.early = true});
+    start_daemon();
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(wait_for_state("m" + std::to_string(i), "ready"));
+    for (int i = 0; i < 20; ++i) machined->start("m" + std::to_string(i));
+    for (int i = 0; i < 20; ++i)
+        EXPECT_TRUE(wait_until([&] { return text("m" + std::to_string(i), "Verdict") == "passed"; })) << i;
+}
+
+TEST_F(BusMisbehaviour, a_worker_that_cannot_be_started_is_named) {
+    for (const std::string verb : {"look", "expose", "store"}) {
+        systemd->set("cuda-nspawn-" + verb, {.error = "Unit cuda-nspawn-" + verb + "@.service not found."});
+    }
+    host->add_policy("a", "gpus: [0]\n");
+    start_daemon();
+    EXPECT_TRUE(wait_for_text("a", "look failed: cuda-nspawn-look@look-"));
+    systemd->set("cuda-nspawn-look", {});
+    call_later<ObjectPath, Changes>("Attach", "a", Options{});
+    EXPECT_TRUE(wait_for_text("a", "expose failed: cuda-nspawn-expose@expose-"));
+    EXPECT_THAT(properties("/org/cudanspawn1", "org.cudanspawn1.Manager").at("Warnings").get<std::vector<std::string>>(),
+                Contains(HasSubstr("Unit cuda-nspawn-store@.service not found.")));
+    systemd->set("cuda-nspawn-expose", {});
+    systemd->set("cuda-nspawn-store", {});
+    expect_it_works();
+    EXPECT_TRUE(wait_for_state("a", "ready"));
+}
+
+TEST_F(BusMisbehaviour, a_worker_that_leaves_no_report_or_rubbish_is_a_failure_and_no_crash) {
+    start_daemon_with("gpus: [0]\n");
+    const std::vector<std::pair<FakeSystemd::Behaviour, std::string>> cases{
+        {{.without_report = true}, "left no report: see journalctl -u cuda-nspawn-expose@expose-"},
+        {{.result = "timeout", .without_report = true}, "could not be started or stopped (timeout)"},
+        {{.report = "{ \"a\": "}, "its report is no JSON"},
+        {{.report = "[1, 2]"}, "the report cannot be read"},
+        {{.report = "{\"a\": {\"changes\": 7}}"}, "the report cannot be read"},
+        {{.report = "{}"}, "the worker did not report on this machine"},
+        {{.report = std::string(2 << 20, ' ')}, "left no report"},
+        {{.report = "{\"failure\": \"no space left\"}"}, "no space left"}};
+    for (const auto& [behaviour, part] : cases) {
+        systemd->set("cuda-nspawn-expose", behaviour);
+        EXPECT_THAT(attach("a").text, HasSubstr(part));
+        EXPECT_EQ(text("a", "State"), "failed");
+    }
+    systemd->set("cuda-nspawn-expose", {});
+    EXPECT_EQ(attach("a").text, "");
+}
+
+TEST_F(BusMisbehaviour, a_look_without_an_answer_for_the_machine_is_a_failure) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->set("cuda-nspawn-look", {.report = "{}"});
+    EXPECT_THAT(attach("a").text, HasSubstr("did not report on this machine"));
+}
+
+TEST_F(BusMisbehaviour, a_self_test_that_reports_rubbish_is_no_verdict) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->set("cuda-nspawn-test", {.report = "{\"run\": {}}"});
+    EXPECT_THAT(attach("a").text, HasSubstr("no verdict: the self-test could not be started: the report cannot be read"));
+    EXPECT_EQ(text("a", "Verdict"), "no-verdict");
+    host->self_test_output = std::string("\xff\xfe{\"gpu\":\"") + std::string(5000, 'x') + "\n{\"end\":true}\n";
+    systemd->set("cuda-nspawn-test", {});
+    const auto [job, verdict, summary] = call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
+    EXPECT_NE(verdict, "passed");
+}
+
+TEST_F(BusMisbehaviour, a_work_directory_that_cannot_be_written_is_a_failure_of_the_step) {
+    host->add_policy("a", "gpus: [0]\n");
+    std::filesystem::remove_all(host->work());
+    host->tree.write("/root/run/cuda-nspawn/work", "a file in its place");
+    start_daemon();
+    EXPECT_TRUE(wait_for_text("a", "cannot write"));
+    std::filesystem::remove(host->work());
+    std::filesystem::create_directories(host->work());
+    expect_it_works();
+}
+
+TEST_F(BusMisbehaviour, a_memory_that_cannot_be_written_is_worth_a_warning) {
+    std::filesystem::remove_all(host->tree.at("/root/run/cuda-nspawn/state"));
+    start_daemon_with("gpus: [0]\n");
+    expect_it_works();
+    EXPECT_TRUE(wait_for_log("cannot write " + host->tree.at("/root/run/cuda-nspawn/state/well.json").string()));
+}
+
+TEST_F(BusMisbehaviour, each_method_of_systemd_that_does_not_work_is_named_and_survived) {
+    start_daemon_with("gpus: [0]\n");
+    const std::map<std::string, std::string> parts{{"GetUnit", "GetUnit does not work today"},
+                                                   {"SetUnitProperties", "the device rules of systemd-nspawn@a.service could not be set"}};
+    for (const auto& [method, part] : parts) {
+        systemd->fail(method);
+        machined->start("a");
+        EXPECT_TRUE(wait_for_text("a", part)) << text("a", "StateText");
+        systemd->fail("");
+        EXPECT_EQ(attach("a").text, "");
+        machined->stop("a");
+        EXPECT_TRUE(wait_for_state("a", "ready"));
+    }
+}
+
+TEST_F(BusMisbehaviour, a_systemd_that_does_not_list_its_units_is_told_to_read_them_again) {
+    systemd->fail("ListUnitsByPatterns");
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_EQ(systemd->count("Reload"), 1U);
+}
+
+TEST_F(BusMisbehaviour, a_systemd_that_does_not_read_its_units_fails_the_step) {
+    systemd->set_loaded({"systemd-nspawn@a.service"});
+    systemd->fail("Reload");
+    host->add_policy("a", "gpus: [0]\n");
+    start_daemon();
+    EXPECT_TRUE(wait_for_text("a", "systemd did not reload its units: Reload does not work today"));
+}
+
+TEST_F(BusMisbehaviour, device_rules_of_another_type_are_a_failure_and_no_silence) {
+    systemd->tell_wrong_device_allow();
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    EXPECT_TRUE(wait_for_text("a", "grant failed: systemd-nspawn@a.service")) << text("a", "StateText");
+}
+
+TEST_F(BusMisbehaviour, a_unit_without_exec_start_is_survived) {
+    // An override makes the daemon ask for the unit's ExecStart; a scope's object has none.
+    host->tree.write("/root/etc/systemd/system/systemd-nspawn@a.service.d/override.conf", "[Service]\n");
+    systemd->tell_wrong_device_allow();
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_THAT(systemd->calls(), Contains("LoadUnit systemd-nspawn@a.service"));
+}
+
+TEST_F(BusMisbehaviour, a_unit_that_cannot_be_loaded_is_survived) {
+    host->tree.write("/root/etc/systemd/system/systemd-nspawn@.service.d/override.conf", "[Service]\n");
+    systemd->fail("LoadUnit");
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_THAT(systemd->calls(), Contains("LoadUnit systemd-nspawn@a.service"));
+}
+
+TEST_F(BusMisbehaviour, odd_machines_of_machined_hurt_no_other) {
+    for (const auto& [name, oddity] : std::map<std::string, Oddity>{
+             {"without-unit", Oddity::without_unit}, {"leader", Oddity::leader_is_text}, {"gone", Oddity::without_object}})
+        machined->start(name, "", oddity, false);
+    start_daemon_with("gpus: [0]\n");
+    for (const auto& [name, oddity] : std::map<std::string, Oddity>{
+             {"without-unit2", Oddity::without_unit}, {"leader2", Oddity::leader_is_text}, {"gone2", Oddity::without_object}})
+        machined->start(name, "", oddity, true);
+    expect_it_works();
+    EXPECT_EQ(text("a", "State"), "ready");
+}
+
+TEST_F(BusMisbehaviour, a_machine_that_is_gone_between_the_signal_and_the_question_never_ran) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a", "", Oddity::without_object);
+    machined->stop("a");
+    expect_it_works();
+    EXPECT_EQ(text("a", "State"), "ready");
+}
+
+TEST_F(BusMisbehaviour, a_machined_that_does_not_list_is_reported_and_its_signals_still_count) {
+    machined->fail("ListMachines");
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_THAT(log(), HasSubstr("systemd-machined does not answer: ListMachines does not work today"));
+    expect_it_works();
+}
+
+TEST_F(BusMisbehaviour, a_detach_during_the_self_test_is_not_undone_by_its_late_report) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->set("cuda-nspawn-test", {.held = true});
+    machined->start("a");
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-test"); }));
+    call<ObjectPath, Changes>("Detach", "a", Options{{"wait", sdbus::Variant(true)}});
+    systemd->finish("cuda-nspawn-test");
+    expect_it_works_after_release();
+    EXPECT_EQ(text("a", "Verdict"), "none");
+    EXPECT_EQ(text("a", "State"), "detached");
+}
+
+TEST_F(BusMisbehaviour, a_machine_whose_policy_and_instance_go_during_the_self_test_is_forgotten_in_peace) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->set("cuda-nspawn-test", {.held = true});
+    machined->start("a");
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-test"); }));
+    std::filesystem::remove(host->policies() / "a.yaml");
+    machined->stop("a");
+    ASSERT_TRUE(wait_until([&] { return failure_of([&] { call<ObjectPath>("GetMachine", "a"); }).name != ""; }));
+    systemd->finish("cuda-nspawn-test");
+    expect_it_works_after_release();
+}
+
+}  // namespace
+}  // namespace cuda_nspawn::bus_tests

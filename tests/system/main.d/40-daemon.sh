@@ -1,0 +1,87 @@
+# shellcheck shell=bash disable=SC2154 # the pieces of a suite share its variables
+# The daemon comes and goes; machines do not notice.
+
+_answers() { busctl get-property $bus /org/cudanspawn1 $bus.Manager Version; }
+
+# All that a machine or its admin could see change.
+_face_of() {    # MACHINE
+    _instance_of "$1"
+    property "$1" LastSelfTest
+    property "$1" State
+    device_rules "$1"
+    systemctl show --property=ActiveState --property=ActiveEnterTimestampMonotonic "cuda-nspawn@$1"
+    cat "/run/cuda-nspawn/machines/$1/guest/epoch"
+}
+
+_both_stay_through() {    # COMMAND…: one machine attached, one detached
+    local attached detached before
+    before=$(systemctl show --property=MainPID cuda-nspawnd)
+    attached=$(_face_of "$thirteen")
+    detached=$(_face_of "$eleven")
+    "$@"
+    wait_until 20 _is_another_daemon "$before"
+    wait_until 20 _answers
+    same "$thirteen" "$(_face_of "$thirteen")" "$attached"
+    same "$eleven" "$(_face_of "$eleven")" "$detached"
+    is_attached "$thirteen"
+    sees_exactly "$thirteen" 0
+    same "the door of $eleven" "$(door "$eleven" "$(node_of $other_gpu)")" closed
+}
+
+_is_another_daemon() {
+    systemctl --quiet is-active cuda-nspawnd && [ "$(systemctl show --property=MainPID cuda-nspawnd)" != "$1" ]
+}
+
+a_restart_of_the_daemon_changes_nothing() {
+    systemctl stop "cuda-nspawn@$eleven"
+    same "$eleven" "$(property "$eleven" State)" detached
+    _both_stay_through systemctl restart cuda-nspawnd
+}
+
+a_killed_daemon_comes_back_and_changes_nothing() { _both_stay_through systemctl kill --signal=KILL cuda-nspawnd; }
+
+a_machine_starts_without_a_daemon_and_has_its_GPU_when_one_comes() {
+    systemctl --quiet mask --runtime --now cuda-nspawnd
+    end_machines "$eleven"
+    boot "$eleven"
+    wait_until 10 _has_failed "$eleven"
+    has "systemctl status" "$(status_of "$eleven")" "cuda-nspawnd.service is masked"
+    systemctl --quiet unmask --runtime cuda-nspawnd
+    systemctl start cuda-nspawnd
+    wait_for_verdict "$eleven" 0
+}
+
+_has_failed() { [ "$(systemctl is-active "cuda-nspawn@$1")" = failed ]; }
+
+what_ended_while_no_daemon_ran_is_cleaned_up() {
+    systemctl --quiet mask --runtime --now cuda-nspawnd
+    end_machines "$eleven"
+    rm "$policies/$eleven.yaml"
+    systemctl --quiet unmask --runtime cuda-nspawnd
+    systemctl start cuda-nspawnd
+    wait_until 10 _is_inactive "$eleven"
+    wait_until 10 _has_no_control_file "$eleven"
+    wait_until 10 test ! -e "/run/cuda-nspawn/machines/$eleven"
+    same "settings and drop-ins" "$(find /run/systemd/nspawn /run/systemd/system -path "*$eleven*" -name '*nspawn*' -type f)" ""
+    policy "$eleven" "gpus: [$other_gpu]"
+    systemctl start "cuda-nspawn@$eleven"
+    is_attached "$eleven"
+}
+
+a_daemon_that_hangs_delays_a_machine_by_its_time_limit_and_no_more() {
+    same "the time limit as shipped" "$(systemctl show --property=TimeoutStartUSec --value cuda-nspawnd)" 10s
+    local drop_in=/run/systemd/system/cuda-nspawnd.service.d/hang.conf
+    mkdir -p "${drop_in%/*}"
+    printf '%s\n' '[Service]' ExecStart= 'ExecStart=sleep infinity' TimeoutStartSec=2s Restart=no >"$drop_in"
+    end_machines "$eleven"
+    systemctl daemon-reload
+    systemctl stop cuda-nspawnd
+    local begin=${EPOCHREALTIME/./}
+    systemctl start "$(unit_of "$eleven")"
+    wait_until 30 has_booted "$eleven"
+    [ $((${EPOCHREALTIME/./} - begin)) -lt 8000000 ]
+    rm -r "${drop_in%/*}"
+    systemctl daemon-reload
+    systemctl restart cuda-nspawnd
+    wait_for_verdict "$eleven" 0
+}
