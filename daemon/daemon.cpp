@@ -77,7 +77,11 @@ void Daemon::begin() {
     refresh_driver();
     read_policies();
     adopt_leftovers();
-    service_.open(*connection_, engine_, {[this] { refresh_driver(); }, [this] { read_policies(); }});
+    service_.open(*connection_, engine_, 
+                  {[this] { refresh_driver(); }, [this] { read_policies(); },
+                   [this](const std::string& name) {
+                       engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
+                   }});
     watch_files();
     on_change();
 }

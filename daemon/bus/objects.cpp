@@ -43,6 +43,7 @@ std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ManagerO
 }
 
 sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
+    verbs_.reread(name);
     try {
         return machine_path(engine_.machine(name).name);
     } catch (const JobRefused& refused) {
@@ -51,15 +52,19 @@ sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
 }
 
 void ManagerObject::Plan(PlanResult&& result, std::string name, Options options) {
+    verbs_.reread(name);
     plan(engine_, std::move(result), name, std::move(options));
 }
 void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
+    verbs_.reread(name);
     attach(engine_, std::move(result), name, std::move(options));
 }
 void ManagerObject::Detach(JobAnswer&& result, std::string name, Options options) {
+    verbs_.reread(name);
     detach(engine_, std::move(result), name, std::move(options));
 }
 void ManagerObject::SelfTest(TestAnswer&& result, std::string name, Options options) {
+    verbs_.reread(name);
     self_test(engine_, std::move(result), name, std::move(options));
 }
 

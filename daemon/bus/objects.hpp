@@ -17,6 +17,8 @@ namespace cuda_nspawn::bus {
 struct HostVerbs {
     std::function<void()> refresh;
     std::function<void()> reload;
+    // Reads one machine's policy again, so that a file written a moment ago counts.
+    std::function<void(const std::string& machine)> reread;
 };
 
 class ManagerObject final

@@ -60,6 +60,18 @@ void Engine::set_policies(const std::vector<PolicyFile>& files) {
     replan_all();
 }
 
+void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>& file) {
+    if (file)
+        apply_policy(*file);
+    else if (const auto known = machines_.find(name); known != machines_.end())
+        drop_policy(known->second);
+    build_if_needed();
+    const auto place = machines_.find(name);
+    if (place == machines_.end()) return;
+    replan(place->second);
+    advance(place->second);
+}
+
 void Engine::adopt_leftover(const std::string& name) {
     if (machines_.contains(name)) return;
     Machine& machine = add(name);

@@ -26,6 +26,7 @@ public:
 
     // Inputs. Each may come at any time and in any order.
     void set_policies(const std::vector<PolicyFile>& files);  // all there are; a machine not named has none any more
+    void set_policy(const std::string& name, const std::optional<PolicyFile>& file);  // of one machine
     // Something of ours is there for a machine that may have no policy any more: then it is removed. After set_policies().
     void adopt_leftover(const std::string& name);
     void set_driver(Driver driver);

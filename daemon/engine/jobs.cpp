@@ -98,12 +98,13 @@ unsigned Engine::detach(const std::string& name) {
     machine.start_wanted = false;
     machine.test_wanted = false;
     machine.failure.clear();
-    if (machine.instance) {
+    // What is just being started is revoked as soon as it runs.
+    if (machine.instance || machine.under_way == Step::start) {
         machine.revoked = true;
         machine.verdict = {};
         machine.tested_usec = 0;
-        ports_.follow(name, false);
     }
+    if (machine.instance) ports_.follow(name, false);
     replan(machine);
     remember(machine);
     advance(machine);

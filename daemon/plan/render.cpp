@@ -103,7 +103,8 @@ Rendered render(const Plan& plan, const RenderContext& context) {
     // for the pull of cuda-nspawn@NAME.service, whose failure text tells why.
     Plan effective = plan;
     if (!mounts) effective.nodes.clear(), effective.generation.clear();
-    if (mounts || plan.keep_directory) render_machine_directory(effective, context, rendered.entries);
+    // A guest that runs has the directory bound: it would not see a new one.
+    if (plan.mounts || plan.keep_directory) render_machine_directory(effective, context, rendered.entries);
     if (mounts) {
         const bool beside_admin = context.admin.origin == SettingsOrigin::trusted;
         rendered.entries.push_back(

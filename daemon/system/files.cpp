@@ -40,6 +40,11 @@ std::vector<std::filesystem::path> yaml_files(const std::filesystem::path& direc
     return paths;
 }
 
+PolicyFile load(const std::filesystem::path& path, const std::string& machine, const Policy& defaults) {
+    if (const auto text = read_file(path)) return {machine, parse_policy(path.string(), *text, defaults)};
+    return {machine, std::vector{Diagnostic{path, 0, 0, "the file cannot be read, or is larger than 1 MiB"}}};
+}
+
 }  // namespace
 
 std::optional<std::string> read_file(const std::filesystem::path& path) {
@@ -75,12 +80,20 @@ PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories,
                 result.warnings.push_back(fmt::format("{}: {}", path.string(), *error));
                 continue;
             }
-            if (const auto text = read_file(path))
-                result.files.push_back({machine, parse_policy(path.string(), *text, defaults)});
-            else
-                result.files.push_back({machine, std::vector{Diagnostic{path, 0, 0, "the file cannot be read, or is larger than 1 MiB"}}});
+            result.files.push_back(load(path, machine, defaults));
         }
     return result;
+}
+
+std::optional<PolicyFile> read_policy(const std::vector<std::filesystem::path>& directories,
+                                      const std::filesystem::path& defaults_path, const std::string& machine) {
+    if (!is_machine_name(machine)) return std::nullopt;
+    std::vector<std::string> warnings;  // read_policies() reports them
+    std::error_code ignored;
+    for (const auto& directory : directories)
+        if (const auto path = directory / (machine + ".yaml"); std::filesystem::exists(path, ignored))
+            return load(path, machine, read_defaults(defaults_path, warnings));
+    return std::nullopt;
 }
 
 void write_state(const std::filesystem::path& path, const Remembered& state) {

@@ -24,6 +24,10 @@ struct PolicyFiles {
 };
 PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories, const std::filesystem::path& defaults);
 
+// The policy of one machine as it is now; nothing if there is no file for it.
+std::optional<PolicyFile> read_policy(const std::vector<std::filesystem::path>& directories,
+                                      const std::filesystem::path& defaults, const std::string& machine);
+
 // Remembered as JSON. An unreadable file counts as absent: it is only a memory.
 void write_state(const std::filesystem::path& path, const Remembered& state);
 std::map<std::string, Remembered> read_states(const std::filesystem::path& directory);

@@ -60,8 +60,12 @@ void LivePorts::send_looks() {
             failure = error.what();
         }
         for (const auto& [machine, reply] : items) {
-            Looked looked{images[machine], failure};
-            if (failure.empty() && has_unit_overrides(machine))
+            Looked looked{{}, failure};
+            if (const auto place = images.find(machine); place != images.end())
+                looked.image = place->second;
+            else if (failure.empty())
+                looked.failure = "the worker did not report on this machine";
+            if (looked.failure.empty() && has_unit_overrides(machine))
                 add_unit_problems(machine, std::move(looked), reply);
             else
                 reply(std::move(looked));
