@@ -1,0 +1,196 @@
+// How the engine takes a machine's next step and what it makes of the answer.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "engine/engine.hpp"
+
+namespace cuda_nspawn {
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+void Engine::advance(Machine& machine) {
+    const Step step = next_step(machine);
+    if (step != Step::none) {
+        begin(machine, step);
+    } else if (test_is_due(machine)) {
+        begin_test(machine);
+    }
+    observer_.machine_changed(machine.name);
+    if (machine.under_way == Step::none) {
+        const std::string name = machine.name;
+        settle_jobs(machine);
+        remove_if_done(name);
+    }
+}
+
+void Engine::begin(Machine& machine, Step step) {
+    const std::string name = machine.name;
+    machine.under_way = step;
+    if (step == Step::expose || step == Step::grant) machine.disturbed = true;
+    switch (step) {
+        case Step::none: break;
+        case Step::look:
+            ports_.look(name, [this, name](Looked looked) { on_looked(name, std::move(looked)); });
+            break;
+        case Step::expose: {
+            const Plan plan = machine.planned.plan;
+            ports_.expose(plan, false,
+                          [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
+            break;
+        }
+        case Step::reload:
+            ports_.reload_units(name, [this, name](const std::string& failure) { step_done(name, Step::reload, failure); });
+            break;
+        case Step::grant: {
+            const Instance instance = *machine.instance;
+            const std::vector<DeviceNode> nodes = machine.wanted_nodes();
+            ports_.grant(instance, all_nodes(driver_), nodes, [this, name, instance, nodes](Granted granted) {
+                on_granted(name, instance, nodes, std::move(granted));
+            });
+            break;
+        }
+        case Step::release:
+            ports_.release(*machine.ended, [this, name, ended = *machine.ended](const std::string& failure) {
+                Machine& released = machines_.at(name);
+                if (released.ended == ended) released.ended.reset();  // another may have ended since
+                step_done(name, Step::release, failure);
+            });
+            break;
+        case Step::start:
+            ports_.start(name, [this, name](const std::string& failure) { on_started(name, failure); });
+            break;
+    }
+}
+
+void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
+    Machine& machine = machines_.at(name);
+    machine.under_way = Step::none;
+    if (step == Step::reload) {
+        machine.reload_due = false;
+        machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
+    }
+    if (!failure.empty()) {
+        machine.failure = failure;
+        machine.failed_step = step;
+        observer_.message(Severity::error, name, fmt::format("{} failed: {}", to_string(step), failure));
+    }
+    advance(machine);
+}
+
+void Engine::on_looked(const std::string& name, Looked looked) {
+    Machine& machine = machines_.at(name);
+    if (looked.failure.empty()) {
+        machine.image = std::move(looked.image);
+        replan(machine);
+        if (const std::string text = machine.planned.obstacles.text(); !text.empty())
+            observer_.message(Severity::warning, name, text);
+    }
+    step_done(name, Step::look, looked.failure);
+}
+
+void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
+    Machine& machine = machines_.at(name);
+    if (exposed.failure.empty()) {
+        // Image or settings changed while the worker was at it: what it read may be old.
+        if (machine.image || !machine.policy) machine.exposed = plan;
+        machine.epoch = exposed.epoch;
+        machine.expose_errors = exposed.errors;
+        machine.notes = exposed.notes;
+        machine.reload_due = machine.reload_due || exposed.units_changed;
+        // Changed: once systemd has read them (step reload). Found as they were: since when is not known, but by now.
+        machine.rules_since_usec = exposed.units_changed ? 0 : machine.rules_since_usec != 0 ? machine.rules_since_usec : ports_.now_usec();
+        for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
+        for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
+        add_changes(name, exposed.changes);
+        if (!exposed.changes.empty())
+            observer_.message(Severity::info, name,
+                              fmt::format("exposure {}: {} changes, {} nodes, generation {}", plan.present ? "made" : "removed",
+                                          exposed.changes.size(), plan.nodes.size(),
+                                          plan.generation.empty() ? "none" : plan.generation));
+    }
+    step_done(name, Step::expose, exposed.failure);
+}
+
+void Engine::on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes,
+                        Granted granted) {
+    Machine& machine = machines_.at(name);
+    const bool same_instance = machine.instance == instance;
+    if (same_instance && granted.failure.empty()) machine.granted = std::move(nodes);
+    if (same_instance) remember(machine);
+    add_changes(name, granted.changes);
+    step_done(name, Step::grant, same_instance ? granted.failure : "");
+}
+
+void Engine::on_started(const std::string& name, const std::string& failure) {
+    Machine& machine = machines_.at(name);
+    machine.start_wanted = false;
+    if (failure.empty() || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it without one
+    if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
+    step_done(name, Step::start,
+              fmt::format("there is no image of machine \"{0}\": make one as /var/lib/machines/{0}, or import one with "
+                          "machinectl import-tar ({1})",
+                          name, failure));
+}
+
+// --- the self-test ---------------------------------------------------------------------------------------------------
+
+void Engine::begin_test(Machine& machine) {
+    machine.test_wanted = false;
+    machine.testing = true;
+    machine.disturbed = false;
+    const std::string name = machine.name;
+    for (auto& [id, job] : jobs_)
+        if (job.machine == name && job.state == JobState::running && job.options.test) job.test_tried = true;
+    const Instance instance = *machine.instance;
+    const Plan plan = *machine.exposed;
+    TestRequest request{name, machine.policy->self_test, all_nodes(driver_), plan.nodes, machine.epoch};
+    if (request.level == SelfTestLevel::off) request.level = SelfTestLevel::quick;
+    ports_.test(request, [this, name, instance, plan](Tested tested) {
+        on_tested(name, instance, plan, std::move(tested));
+    });
+}
+
+void Engine::on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested) {
+    const auto place = machines_.find(name);
+    // Of a run that ended; what its jobs waited for is settled already.
+    if (place == machines_.end() || place->second.instance != instance) return;
+    Machine& machine = place->second;
+    machine.testing = false;
+    // What it saw is neither what was granted before nor what is now.
+    if (machine.disturbed || machine.planned.plan != plan) {
+        machine.test_wanted = !machine.planned.plan.nodes.empty();
+        advance(machine);
+        return;
+    }
+    std::vector<std::string> granted;
+    for (const Gpu& gpu : machine.planned.gpus) granted.push_back(gpu.uuid);
+    if (!tested.failure.empty()) tested.run = {TestEnd::not_started, 0, "", tested.failure, 0};
+    machine.verdict = judge(tested.run, granted);
+    if (!tested.violations.empty()) {
+        machine.verdict.result = VerdictResult::failed;
+        machine.verdict.summary = fmt::format("failed: isolation: {}", tested.violations.front());
+    }
+    machine.tested_usec = ports_.now_usec();
+    const bool good = machine.verdict.result == VerdictResult::passed;
+    observer_.message(good ? Severity::notice : Severity::error, name, fmt::format("self-test {}", machine.verdict.summary));
+    act_on_verdict(machine);
+    remember(machine);
+    advance(machine);
+}
+
+void Engine::act_on_verdict(Machine& machine) {
+    if (machine.verdict.result != VerdictResult::failed || !machine.policy) return;
+    if (machine.policy->on_failure == OnFailure::detach) {
+        observer_.message(Severity::notice, machine.name, "detached because the self-test failed (on_failure: detach)");
+        machine.revoked = true;
+        replan(machine);
+    } else if (machine.policy->on_failure == OnFailure::stop) {
+        observer_.message(Severity::notice, machine.name, "stopped because the self-test failed (on_failure: stop)");
+        ports_.stop(*machine.instance, [this, name = machine.name](const std::string& failure) {
+            if (!failure.empty()) observer_.message(Severity::error, name, failure);
+        });
+    }
+}
+
+}  // namespace cuda_nspawn
