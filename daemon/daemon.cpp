@@ -32,14 +32,16 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
       connection_(connect(loop)),
       service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
       systemd_(*connection_),
-      machined_(*connection_, {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
-                               [this](const std::string& name) { engine_.machine_ended(name); },
-                               [this] { enumerate_machines(); }}),
+      machined_(*connection_,
+                {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
+                 [this](const std::string& name) { engine_.machine_ended(name); }, [this] { enumerate_machines(); }}),
       workers_(loop, systemd_, places_.runtime / "work"),
       ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime}),
       engine_(ports_, service_),
       watcher_(loop) {
-    ports_.on_instance = [this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); };
+    ports_.on_instance = [this](const std::string& name, const Instance& instance) {
+        engine_.machine_started(name, instance);
+    };
     ports_.generations_in_use = [this] { return engine_.generations_in_use(); };
     // A lost bus would end in an exception inside a C frame; leaving the loop lets systemd start us again.
     disconnected_ = connection_->addMatch(
@@ -73,16 +75,16 @@ int Daemon::run() {
 void Daemon::begin() {
     if (std::exchange(begun_, true)) return;
     clear_work();
+    watch_files();  // before the files are read, so that no change falls between
     for (const auto& [name, state] : read_states(places_.runtime / "state")) engine_.restore(name, state);
     refresh_driver();
     read_policies();
     adopt_leftovers();
-    service_.open(*connection_, engine_, 
+    service_.open(*connection_, engine_,
                   {[this] { refresh_driver(); }, [this] { read_policies(); },
                    [this](const std::string& name) {
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
                    }});
-    watch_files();
     on_change();
 }
 
@@ -138,7 +140,8 @@ void Daemon::watch_files() {
         if (std::find(names.begin(), names.end(), places_.defaults.filename()) != names.end()) read_policies();
     });
     for (const char* directory : {"etc/systemd/nspawn", "var/lib/machines"})
-        watcher_.watch(places_.root / directory, [this](const std::vector<std::string>& names) { images_changed(names); });
+        watcher_.watch(places_.root / directory,
+                       [this](const std::vector<std::string>& names) { images_changed(names); });
 }
 
 void Daemon::images_changed(const std::vector<std::string>& names) {

@@ -53,17 +53,31 @@ int parse(int argc, char** argv, cuda_nspawn::DaemonPlaces& places) {
                 places.root = optarg;
                 places.host.root = optarg;
                 break;
-            case proc: places.host.proc = optarg; break;
-            case sys: places.host.sys = optarg; break;
+            case proc:
+                places.host.proc = optarg;
+                break;
+            case sys:
+                places.host.sys = optarg;
+                break;
             case policies:
                 places.policies = {optarg};
                 places.defaults = std::filesystem::path(optarg).parent_path() / "defaults.yaml";
                 break;
-            case runtime: places.runtime = optarg; break;
-            case debug: cuda_nspawn::set_log_level(cuda_nspawn::Severity::debug); break;
-            case help: std::fputs(usage, stdout); return 0;
-            case version: fmt::print("cuda-nspawnd {}\n", CUDA_NSPAWN_VERSION); return 0;
-            default: std::fputs("Try cuda-nspawnd --help.\n", stderr); return 2;
+            case runtime:
+                places.runtime = optarg;
+                break;
+            case debug:
+                cuda_nspawn::set_log_level(cuda_nspawn::Severity::debug);
+                break;
+            case help:
+                std::fputs(usage, stdout);
+                return 0;
+            case version:
+                fmt::print("cuda-nspawnd {}\n", CUDA_NSPAWN_VERSION);
+                return 0;
+            default:
+                std::fputs("Try cuda-nspawnd --help.\n", stderr);
+                return 2;
         }
     }
     if (optind == argc) return -1;

@@ -38,7 +38,8 @@ ManagerObject::~ManagerObject() { unregisterAdaptor(); }
 std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ManagerObject::ListMachines() {
     std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> list;
     for (const auto& [name, machine] : engine_.machines())
-        list.emplace_back(name, std::string(to_string(machine.state(engine_.generation_pending()))), machine_path(name));
+        list.emplace_back(name, std::string(to_string(machine.state(engine_.generation_pending()))),
+                          machine_path(name));
     return list;
 }
 
@@ -80,10 +81,9 @@ std::vector<std::string> ManagerObject::Warnings() {
 }
 
 void ManagerObject::emit_driver_changed() {
-    getObject().emitPropertiesChangedSignal(
-        sdbus::InterfaceName(org::cudanspawn1::Manager_adaptor::INTERFACE_NAME),
-        {sdbus::PropertyName("KernelVersion"), sdbus::PropertyName("DriverVersion"), sdbus::PropertyName("Generation"),
-         sdbus::PropertyName("Warnings")});
+    getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(org::cudanspawn1::Manager_adaptor::INTERFACE_NAME),
+                                            {sdbus::PropertyName("KernelVersion"), sdbus::PropertyName("DriverVersion"),
+                                             sdbus::PropertyName("Generation"), sdbus::PropertyName("Warnings")});
 }
 
 // --- Machine ---------------------------------------------------------------------------------------------------------
@@ -143,26 +143,26 @@ std::vector<sdbus::Struct<std::string, std::string, double, std::string>> Machin
 }
 
 void MachineObject::emit_changes() {
-    const std::map<std::string, std::string> now{
-        {"State", State()},
-        {"StateText", StateText()},
-        {"Policy", Policy()},
-        {"PolicyErrors", fmt::format("{}", fmt::join(PolicyErrors(), "\n"))},
-        {"Gpus", fmt::format("{}", fmt::join(Gpus(), "\n"))},
-        {"Generation", Generation()},
-        {"Unit", Unit()},
-        {"Verdict", Verdict()},
-        {"VerdictText", VerdictText()},
-        {"Checks", fmt::format("{}", LastSelfTest())},
-        {"LastSelfTest", fmt::format("{}", LastSelfTest())}};
+    const std::map<std::string, std::string> now{{"State", State()},
+                                                 {"StateText", StateText()},
+                                                 {"Policy", Policy()},
+                                                 {"PolicyErrors", fmt::format("{}", fmt::join(PolicyErrors(), "\n"))},
+                                                 {"Gpus", fmt::format("{}", fmt::join(Gpus(), "\n"))},
+                                                 {"Generation", Generation()},
+                                                 {"Unit", Unit()},
+                                                 {"Verdict", Verdict()},
+                                                 {"VerdictText", VerdictText()},
+                                                 {"Checks", fmt::format("{}", LastSelfTest())},
+                                                 {"LastSelfTest", fmt::format("{}", LastSelfTest())}};
     std::vector<sdbus::PropertyName> changed;
     for (const auto& [name, text] : now)
-        if (const auto place = sent_.find(name); place == sent_.end() || place->second != text) changed.emplace_back(name);
+        if (const auto place = sent_.find(name); place == sent_.end() || place->second != text)
+            changed.emplace_back(name);
     const bool first = sent_.empty();
     sent_ = now;
     if (!changed.empty() && !first)
-        getObject().emitPropertiesChangedSignal(
-            sdbus::InterfaceName(org::cudanspawn1::Machine_adaptor::INTERFACE_NAME), changed);
+        getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(org::cudanspawn1::Machine_adaptor::INTERFACE_NAME),
+                                                changed);
 }
 
 // --- Gpu -------------------------------------------------------------------------------------------------------------

@@ -47,9 +47,8 @@ private:
     HostVerbs verbs_;
 };
 
-class MachineObject final
-    : public sdbus::AdaptorInterfaces<org::cudanspawn1::Machine_adaptor, sdbus::ManagedObject_adaptor,
-                                      sdbus::Properties_adaptor> {
+class MachineObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Machine_adaptor,
+                                                            sdbus::ManagedObject_adaptor, sdbus::Properties_adaptor> {
 public:
     MachineObject(sdbus::IConnection& connection, Engine& engine, std::string name);
     ~MachineObject();

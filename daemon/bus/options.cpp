@@ -14,8 +14,8 @@ T take(Options& options, std::string& known, const std::string& key, const char*
     const auto place = options.find(key);
     if (place == options.end()) return fallback;
     if (!place->second.containsValueOfType<T>())
-        throw error("InvalidArgs", fmt::format("Option \"{}\" must be of type {}, not {}.", key, type,
-                                               place->second.peekValueType()));
+        throw error("InvalidArgs",
+                    fmt::format("Option \"{}\" must be of type {}, not {}.", key, type, place->second.peekValueType()));
     T value = place->second.get<T>();
     options.erase(place);
     return value;

@@ -100,7 +100,8 @@ void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, 
             // A job that ended with anything but a verdict tells why; an earlier verdict is no answer.
             if (job.result == JobResult::superseded || place == engine.machines().end() ||
                 place->second.verdict.result == VerdictResult::none || job.text != place->second.verdict.summary)
-                return answer->returnError(error(job.result == JobResult::superseded ? "Superseded" : "Failed", job.text));
+                return answer->returnError(
+                    error(job.result == JobResult::superseded ? "Superseded" : "Failed", job.text));
             const Verdict& verdict = place->second.verdict;
             answer->returnResults(job_path(job.id), std::string(to_string(verdict.result)), verdict.summary);
         });

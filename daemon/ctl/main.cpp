@@ -58,11 +58,17 @@ std::unique_ptr<sdbus::IProxy> manager() { return proxy_at(std::string(cuda_nspa
 
 Properties machine_properties(const std::string& path) {
     Properties properties;
-    proxy_at(path)->callMethod("GetAll").onInterface("org.freedesktop.DBus.Properties").withArguments(machine_interface).storeResultsTo(properties);
+    proxy_at(path)
+        ->callMethod("GetAll")
+        .onInterface("org.freedesktop.DBus.Properties")
+        .withArguments(machine_interface)
+        .storeResultsTo(properties);
     return properties;
 }
 
-std::string text(const Properties& properties, const std::string& name) { return properties.at(name).get<std::string>(); }
+std::string text(const Properties& properties, const std::string& name) {
+    return properties.at(name).get<std::string>();
+}
 
 void print_changes(const Changes& changes) {
     for (const auto& change : changes)
@@ -99,7 +105,8 @@ void print_machine(const std::string& path) {
     fmt::print("    Policy: {}\n", text(properties, "Policy"));
     for (const std::string& error : properties.at("PolicyErrors").get<std::vector<std::string>>())
         fmt::print("     Error: {}\n", error);
-    for (const std::string& gpu : properties.at("Gpus").get<std::vector<std::string>>()) fmt::print("       GPU: {}\n", gpu);
+    for (const std::string& gpu : properties.at("Gpus").get<std::vector<std::string>>())
+        fmt::print("       GPU: {}\n", gpu);
     fmt::print("    Driver: {}\n", text(properties, "Generation"));
     fmt::print("      Unit: {}\n", text(properties, "Unit"));
     fmt::print("   Verdict: {}\n", text(properties, "VerdictText"));
@@ -115,7 +122,11 @@ int status(const Arguments& arguments) {
         return 0;
     }
     Properties properties;
-    manager()->callMethod("GetAll").onInterface("org.freedesktop.DBus.Properties").withArguments(manager_interface).storeResultsTo(properties);
+    manager()
+        ->callMethod("GetAll")
+        .onInterface("org.freedesktop.DBus.Properties")
+        .withArguments(manager_interface)
+        .storeResultsTo(properties);
     const std::string kernel = text(properties, "KernelVersion");
     fmt::print("Kernel module: {}\n Driver files: {}\n   Generation: {}\n", kernel.empty() ? "not loaded" : kernel,
                text(properties, "DriverVersion"), text(properties, "Generation"));
@@ -160,9 +171,10 @@ bool is_stopping(const std::string& machine) {
         .onInterface("org.freedesktop.systemd1.Manager")
         .withArguments(unit)
         .storeResultsTo(path);
-    const sdbus::Variant job = sdbus::createProxy(sdbus::createSystemBusConnection(), service, path, sdbus::dont_run_event_loop_thread)
-                                   ->getProperty("Job")
-                                   .onInterface("org.freedesktop.systemd1.Unit");
+    const sdbus::Variant job =
+        sdbus::createProxy(sdbus::createSystemBusConnection(), service, path, sdbus::dont_run_event_loop_thread)
+            ->getProperty("Job")
+            .onInterface("org.freedesktop.systemd1.Unit");
     return std::get<0>(job.get<sdbus::Struct<std::uint32_t, sdbus::ObjectPath>>()) != 0;
 }
 
@@ -187,7 +199,11 @@ int test(const Arguments& arguments) {
 
 int plan(const Arguments& arguments) {
     Changes changes;
-    manager()->callMethod("Plan").onInterface(manager_interface).withArguments(arguments.machine, Options{}).storeResultsTo(changes);
+    manager()
+        ->callMethod("Plan")
+        .onInterface(manager_interface)
+        .withArguments(arguments.machine, Options{})
+        .storeResultsTo(changes);
     print_changes(changes);
     return 0;
 }

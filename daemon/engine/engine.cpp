@@ -85,10 +85,10 @@ void Engine::set_driver(Driver driver) {
     // that fits stays in force, and the difference is a note.
     const bool mismatch = !driver.kernel_version.empty() && driver.userspace_version != driver.kernel_version;
     if (mismatch && !generation_.empty() && driver_.userspace_version == driver.kernel_version) {
-        driver.notes.push_back(
-            fmt::format("the NVIDIA kernel module is {}, the driver files on the host are {}: the copies of {} stay in use "
-                        "until the module is reloaded or the host rebooted",
-                        driver.kernel_version, driver.userspace_version, driver.kernel_version));
+        driver.notes.push_back(fmt::format(
+            "the NVIDIA kernel module is {}, the driver files on the host are {}: the copies of {} stay in use "
+            "until the module is reloaded or the host rebooted",
+            driver.kernel_version, driver.userspace_version, driver.kernel_version));
         driver.files = driver_.files;
         driver.userspace_version = driver_.userspace_version;
     }
@@ -133,7 +133,8 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.verdict = {};
     machine.tested_usec = 0;
     machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
-    if (const auto known = remembered_.find(machine.name); known != remembered_.end() && known->second.instance == instance) {
+    if (const auto known = remembered_.find(machine.name);
+        known != remembered_.end() && known->second.instance == instance) {
         machine.revoked = known->second.revoked;
         machine.verdict = known->second.verdict;
         machine.tested_usec = known->second.tested_usec;
@@ -241,8 +242,8 @@ void Engine::on_built(const std::string& generation, const std::string& failure)
     building_.reset();
     if (failure.empty()) {
         generation_ = generation;
-        observer_.message(Severity::info, "", fmt::format("driver {} is in force as generation {}",
-                                                          driver_.userspace_version, generation));
+        observer_.message(Severity::info, "",
+                          fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
         // The driver may have changed once more meanwhile.
         build_if_needed();
     } else {

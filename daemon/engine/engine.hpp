@@ -27,7 +27,8 @@ public:
     // Inputs. Each may come at any time and in any order.
     void set_policies(const std::vector<PolicyFile>& files);  // all there are; a machine not named has none any more
     void set_policy(const std::string& name, const std::optional<PolicyFile>& file);  // of one machine
-    // Something of ours is there for a machine that may have no policy any more: then it is removed. After set_policies().
+    // Something of ours is there for a machine that may have no policy any more: then it is removed. After
+    // set_policies().
     void adopt_leftover(const std::string& name);
     void set_driver(Driver driver);
     void machine_started(const std::string& name, const Instance& instance);
@@ -36,8 +37,8 @@ public:
     void set_instances(const std::map<std::string, Instance>& instances);
     // From before a restart of the daemon. After set_instances(), before the policies.
     void restore(const std::string& name, const Remembered& state);
-    void image_changed(const std::string& name);     // image or the admin's settings or unit overrides: look again
-    void forget_old_jobs();                          // finished a minute ago
+    void image_changed(const std::string& name);  // image or the admin's settings or unit overrides: look again
+    void forget_old_jobs();                       // finished a minute ago
 
     // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
     unsigned attach(const std::string& name, const JobOptions& options);

@@ -16,9 +16,12 @@ constexpr std::size_t running_limit = 4096;      // jobs; a caller in a loop mus
 
 std::string_view to_string(JobKind kind) {
     switch (kind) {
-        case JobKind::attach: return "attach";
-        case JobKind::detach: return "detach";
-        case JobKind::self_test: return "self-test";
+        case JobKind::attach:
+            return "attach";
+        case JobKind::detach:
+            return "detach";
+        case JobKind::self_test:
+            return "self-test";
     }
     return "unknown";
 }
@@ -27,10 +30,14 @@ std::string_view to_string(JobState state) { return state == JobState::running ?
 
 std::string_view to_string(JobResult result) {
     switch (result) {
-        case JobResult::none: return "";
-        case JobResult::done: return "done";
-        case JobResult::failed: return "failed";
-        case JobResult::superseded: return "superseded";
+        case JobResult::none:
+            return "";
+        case JobResult::done:
+            return "done";
+        case JobResult::failed:
+            return "failed";
+        case JobResult::superseded:
+            return "superseded";
     }
     return "unknown";
 }
@@ -39,10 +46,11 @@ const Machine& Engine::machine(const std::string& name) const {
     if (const auto error = machine_name_error(name)) throw JobRefused("InvalidName", *error);
     const auto place = machines_.find(name);
     if (place == machines_.end())
-        throw JobRefused("NoSuchMachine",
-                         fmt::format("There is no policy for machine \"{0}\": write /etc/cuda-nspawn/machines/{0}.yaml, "
-                                     "for example with the line \"gpus: all\".",
-                                     name));
+        throw JobRefused(
+            "NoSuchMachine",
+            fmt::format("There is no policy for machine \"{0}\": write /etc/cuda-nspawn/machines/{0}.yaml, "
+                        "for example with the line \"gpus: all\".",
+                        name));
     return place->second;
 }
 
@@ -54,7 +62,8 @@ Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions&
     const auto running = std::count_if(jobs_.begin(), jobs_.end(),
                                        [](const auto& entry) { return entry.second.state == JobState::running; });
     if (static_cast<std::size_t>(running) >= running_limit)
-        throw JobRefused("TooManyJobs", fmt::format("{} jobs are running already; try again when some have ended.", running));
+        throw JobRefused("TooManyJobs",
+                         fmt::format("{} jobs are running already; try again when some have ended.", running));
     Job job;
     job.id = next_job_++;
     job.kind = kind;
@@ -158,21 +167,27 @@ bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
 std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const Job& job) const {
     if (job.kind == JobKind::detach) {
         if (!machine.failure.empty()) return {JobResult::failed, machine.failure};
-        return {JobResult::done, machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
+        return {JobResult::done,
+                machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
     }
     if (const std::string obstacle = machine.obstacle(); !obstacle.empty()) return {JobResult::failed, obstacle};
     if (!machine.instance) {
         const bool needs_it = job.options.start || job.kind == JobKind::self_test;
-        if (needs_it) return {JobResult::failed, fmt::format("machine \"{}\" ended: see journalctl -u {}", machine.name, nspawn_unit(machine.name))};
+        if (needs_it)
+            return {JobResult::failed,
+                    fmt::format("machine \"{}\" ended: see journalctl -u {}", machine.name, nspawn_unit(machine.name))};
         return {JobResult::done, "prepared: the machine gets the GPU when it starts"};
     }
     if (!job.options.test) return {JobResult::done, "attached"};
     switch (machine.verdict.result) {
-        case VerdictResult::none: return {JobResult::done, "attached; not tested (self_test: off)"};
+        case VerdictResult::none:
+            return {JobResult::done, "attached; not tested (self_test: off)"};
         case VerdictResult::passed:
-        case VerdictResult::degraded: return {JobResult::done, machine.verdict.summary};
+        case VerdictResult::degraded:
+            return {JobResult::done, machine.verdict.summary};
         case VerdictResult::failed:
-        case VerdictResult::no_verdict: break;
+        case VerdictResult::no_verdict:
+            break;
     }
     return {JobResult::failed, machine.verdict.summary};
 }
@@ -193,7 +208,8 @@ void Engine::settle_jobs(Machine& machine) {
         } else if (job.options.start && !machine.instance && !job.start_tried) {
             job.start_tried = true;
             machine.start_wanted = true;
-        } else if (job.options.test && machine.instance && !machine.testing && !machine.test_wanted && !job.test_tried) {
+        } else if (job.options.test && machine.instance && !machine.testing && !machine.test_wanted &&
+                   !job.test_tried) {
             job.test_tried = true;
             machine.test_wanted = true;
         }

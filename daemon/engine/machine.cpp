@@ -17,27 +17,42 @@ bool all_within(const std::vector<DeviceNode>& some, const std::vector<DeviceNod
 
 std::string_view to_string(Step step) {
     switch (step) {
-        case Step::none: return "none";
-        case Step::look: return "look";
-        case Step::expose: return "expose";
-        case Step::reload: return "reload";
-        case Step::grant: return "grant";
-        case Step::release: return "release";
-        case Step::start: return "start";
+        case Step::none:
+            return "none";
+        case Step::look:
+            return "look";
+        case Step::expose:
+            return "expose";
+        case Step::reload:
+            return "reload";
+        case Step::grant:
+            return "grant";
+        case Step::release:
+            return "release";
+        case Step::start:
+            return "start";
     }
     return "unknown";
 }
 
 std::string_view to_string(State state) {
     switch (state) {
-        case State::invalid: return "invalid";
-        case State::blocked: return "blocked";
-        case State::preparing: return "preparing";
-        case State::ready: return "ready";
-        case State::starting: return "starting";
-        case State::attached: return "attached";
-        case State::detached: return "detached";
-        case State::failed: return "failed";
+        case State::invalid:
+            return "invalid";
+        case State::blocked:
+            return "blocked";
+        case State::preparing:
+            return "preparing";
+        case State::ready:
+            return "ready";
+        case State::starting:
+            return "starting";
+        case State::attached:
+            return "attached";
+        case State::detached:
+            return "detached";
+        case State::failed:
+            return "failed";
     }
     return "unknown";
 }
@@ -92,19 +107,25 @@ State Machine::state(bool generation_pending) const {
 
 std::string Machine::state_text(bool generation_pending) const {
     switch (state(generation_pending)) {
-        case State::invalid: return to_string(policy_errors.front());
-        case State::failed: return fmt::format("{} failed: {}", to_string(failed_step), failure);
-        case State::blocked: return obstacle();
-        case State::starting: return fmt::format("starting {}", nspawn_unit(name));
+        case State::invalid:
+            return to_string(policy_errors.front());
+        case State::failed:
+            return fmt::format("{} failed: {}", to_string(failed_step), failure);
+        case State::blocked:
+            return obstacle();
+        case State::starting:
+            return fmt::format("starting {}", nspawn_unit(name));
         case State::preparing:
             return generation_pending ? "the driver's files are being copied to the store" : "being prepared";
         case State::ready:
-            if (image && image->path.empty()) return fmt::format("no image of machine \"{}\" yet: waiting for it", name);
+            if (image && image->path.empty())
+                return fmt::format("no image of machine \"{}\" yet: waiting for it", name);
             return "prepared; the machine is not running";
         case State::attached:
             if (testing) return "attached; the self-test is running";
             return verdict.result == VerdictResult::none ? "attached; not tested" : verdict.summary;
-        case State::detached: return "detached until the machine starts again";
+        case State::detached:
+            return "detached until the machine starts again";
     }
     return "";
 }

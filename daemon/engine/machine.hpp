@@ -1,5 +1,5 @@
-// One machine as the engine knows it: wishes, facts, and the rule that picks the next step. Level-triggered: the step is
-// always derived from the present difference between wish and fact, so events may come in any order and be missed.
+// One machine as the engine knows it: wishes, facts, and the rule that picks the next step. Level-triggered: the step
+// is always derived from the present difference between wish and fact, so events may come in any order and be missed.
 #pragma once
 
 #include <cstdint>
@@ -34,30 +34,30 @@ struct Machine {
     std::string name;
 
     // Wishes
-    std::optional<Policy> policy;          // the last good one
-    std::vector<Diagnostic> policy_errors; // of the file as it is now
-    bool revoked = false;                  // Detach: until this instance ends
+    std::optional<Policy> policy;           // the last good one
+    std::vector<Diagnostic> policy_errors;  // of the file as it is now
+    bool revoked = false;                   // Detach: until this instance ends
     bool start_wanted = false;
     bool test_wanted = false;
 
     // Facts
-    std::optional<Image> image;        // nothing: has to be looked at
-    Planned planned;                   // from policy, driver, image and revoked: see Engine::replan()
-    std::optional<Plan> exposed;       // what is on disk; nothing: not known, or changed by somebody
+    std::optional<Image> image;   // nothing: has to be looked at
+    Planned planned;              // from policy, driver, image and revoked: see Engine::replan()
+    std::optional<Plan> exposed;  // what is on disk; nothing: not known, or changed by somebody
     std::vector<std::string> expose_errors;
     std::vector<std::string> notes;
     std::uint64_t epoch = 0;
     bool reload_due = false;
     std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
-    std::optional<Instance> instance;  // running
-    std::optional<Instance> ended;     // to be released
+    std::optional<Instance> instance;    // running
+    std::optional<Instance> ended;       // to be released
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
-    Verdict verdict;                   // of this instance; kept after it ended until the next start
+    Verdict verdict;                                 // of this instance; kept after it ended until the next start
     std::uint64_t tested_usec = 0;
-    std::string failure;               // of the last step that failed
+    std::string failure;  // of the last step that failed
     Step failed_step = Step::none;
 
-    bool on_hold = false;              // the plan is not final: nothing is given or taken
+    bool on_hold = false;  // the plan is not final: nothing is given or taken
 
     // Under way
     Step under_way = Step::none;
@@ -66,7 +66,7 @@ struct Machine {
 
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
-    std::string obstacle() const;  // why there is nothing to grant; empty if there is
+    std::string obstacle() const;                  // why there is nothing to grant; empty if there is
     State state(bool generation_pending) const;
     std::string state_text(bool generation_pending) const;
 };

@@ -29,7 +29,8 @@ void Engine::begin(Machine& machine, Step step) {
     machine.under_way = step;
     if (step == Step::expose || step == Step::grant) machine.disturbed = true;
     switch (step) {
-        case Step::none: break;
+        case Step::none:
+            break;
         case Step::look:
             ports_.look(name, [this, name](Looked looked) { on_looked(name, std::move(looked)); });
             break;
@@ -40,7 +41,8 @@ void Engine::begin(Machine& machine, Step step) {
             break;
         }
         case Step::reload:
-            ports_.reload_units(name, [this, name](const std::string& failure) { step_done(name, Step::reload, failure); });
+            ports_.reload_units(name,
+                                [this, name](const std::string& failure) { step_done(name, Step::reload, failure); });
             break;
         case Step::grant: {
             const Instance instance = *machine.instance;
@@ -99,14 +101,16 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
         // Changed: once systemd has read them (step reload). Found as they were: since when is not known, but by now.
-        machine.rules_since_usec = exposed.units_changed ? 0 : machine.rules_since_usec != 0 ? machine.rules_since_usec : ports_.now_usec();
+        machine.rules_since_usec = exposed.units_changed           ? 0
+                                   : machine.rules_since_usec != 0 ? machine.rules_since_usec
+                                                                   : ports_.now_usec();
         for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
         for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
         add_changes(name, exposed.changes);
         if (!exposed.changes.empty())
             observer_.message(Severity::info, name,
-                              fmt::format("exposure {}: {} changes, {} nodes, generation {}", plan.present ? "made" : "removed",
-                                          exposed.changes.size(), plan.nodes.size(),
+                              fmt::format("exposure {}: {} changes, {} nodes, generation {}",
+                                          plan.present ? "made" : "removed", exposed.changes.size(), plan.nodes.size(),
                                           plan.generation.empty() ? "none" : plan.generation));
     }
     step_done(name, Step::expose, exposed.failure);
@@ -125,6 +129,8 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
 void Engine::on_started(const std::string& name, const std::string& failure) {
     Machine& machine = machines_.at(name);
     machine.start_wanted = false;
+    // A detach during the start was meant for what would run.
+    if (!machine.instance && std::exchange(machine.revoked, false)) replan(machine);
     if (failure.empty() || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it without one
     if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
     step_done(name, Step::start,
@@ -146,9 +152,8 @@ void Engine::begin_test(Machine& machine) {
     const Plan plan = *machine.exposed;
     TestRequest request{name, machine.policy->self_test, all_nodes(driver_), plan.nodes, machine.epoch};
     if (request.level == SelfTestLevel::off) request.level = SelfTestLevel::quick;
-    ports_.test(request, [this, name, instance, plan](Tested tested) {
-        on_tested(name, instance, plan, std::move(tested));
-    });
+    ports_.test(request,
+                [this, name, instance, plan](Tested tested) { on_tested(name, instance, plan, std::move(tested)); });
 }
 
 void Engine::on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested) {
@@ -173,7 +178,8 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     }
     machine.tested_usec = ports_.now_usec();
     const bool good = machine.verdict.result == VerdictResult::passed;
-    observer_.message(good ? Severity::notice : Severity::error, name, fmt::format("self-test {}", machine.verdict.summary));
+    observer_.message(good ? Severity::notice : Severity::error, name,
+                      fmt::format("self-test {}", machine.verdict.summary));
     act_on_verdict(machine);
     remember(machine);
     advance(machine);

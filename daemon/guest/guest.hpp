@@ -25,12 +25,12 @@ public:
 enum class Libc { none, glibc, musl };
 
 struct Guest {
-    std::string os_id;        // os-release ID, "" when unknown
-    std::string os_name;      // PRETTY_NAME, cleaned of control characters, at most 128 characters
+    std::string os_id;    // os-release ID, "" when unknown
+    std::string os_name;  // PRETTY_NAME, cleaned of control characters, at most 128 characters
     Libc libc = Libc::none;
-    std::string libc_version;   // "2.36", "" when not found
-    std::string architecture;   // of the dynamic loader/libc found: "x86-64", "aarch64", "x86", "other", "" unknown
-    bool has_systemd = false;   // a systemd that boots: /usr/lib/systemd/systemd or /lib/systemd/systemd
+    std::string libc_version;  // "2.36", "" when not found
+    std::string architecture;  // of the dynamic loader/libc found: "x86-64", "aarch64", "x86", "other", "" unknown
+    bool has_systemd = false;  // a systemd that boots: /usr/lib/systemd/systemd or /lib/systemd/systemd
     bool has_ldconfig = false;
     bool operator==(const Guest&) const = default;
 };

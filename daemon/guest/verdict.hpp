@@ -12,7 +12,7 @@ enum class CheckResult { passed, failed, skipped, degraded };
 enum class VerdictResult { none, passed, degraded, failed, no_verdict };
 
 struct Check {
-    std::string name;    // [a-z0-9-], at most 32
+    std::string name;  // [a-z0-9-], at most 32
     CheckResult result = CheckResult::skipped;
     double milliseconds = 0;
     std::string detail;  // printable UTF-8, at most 512 bytes
@@ -21,8 +21,8 @@ struct Check {
 
 struct Verdict {
     VerdictResult result = VerdictResult::none;
-    std::string summary;        // one line; on failure the cause and the way out
-    std::vector<Check> checks;  // at most 64
+    std::string summary;                 // one line; on failure the cause and the way out
+    std::vector<Check> checks;           // at most 64
     std::vector<std::string> gpu_uuids;  // what the guest saw, sorted
     double milliseconds = 0;
     bool operator==(const Verdict&) const = default;
@@ -35,9 +35,9 @@ std::string_view to_string(VerdictResult value);
 enum class TestEnd { exited, timed_out, flooded, killed, not_started };
 struct TestRun {
     TestEnd end = TestEnd::exited;
-    int exit_status = 0;       // or the signal's number when killed
-    std::string output;        // JSON lines, at most the worker's cap
-    std::string reason;        // for not_started: a sentence
+    int exit_status = 0;  // or the signal's number when killed
+    std::string output;   // JSON lines, at most the worker's cap
+    std::string reason;   // for not_started: a sentence
     double milliseconds = 0;
 };
 

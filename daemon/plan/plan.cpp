@@ -87,11 +87,16 @@ std::vector<DeviceNode> all_nodes(const Driver& driver) {
 
 std::string_view to_string(EntryKind kind) {
     switch (kind) {
-        case EntryKind::directory: return "directory";
-        case EntryKind::file: return "file";
-        case EntryKind::link: return "link";
-        case EntryKind::node: return "node";
-        case EntryKind::shared: return "shared";
+        case EntryKind::directory:
+            return "directory";
+        case EntryKind::file:
+            return "file";
+        case EntryKind::link:
+            return "link";
+        case EntryKind::node:
+            return "node";
+        case EntryKind::shared:
+            return "shared";
     }
     return "unknown";
 }
@@ -102,9 +107,7 @@ std::string composed_settings_path(std::string_view machine) {
     return fmt::format("/run/cuda-nspawn/settings/{}.nspawn", machine);
 }
 std::string nspawn_unit(std::string_view machine) { return fmt::format("systemd-nspawn@{}.service", machine); }
-std::string scope_unit(std::string_view machine) {
-    return fmt::format("machine-{}.scope", escape_unit_name(machine));
-}
+std::string scope_unit(std::string_view machine) { return fmt::format("machine-{}.scope", escape_unit_name(machine)); }
 std::string our_unit(std::string_view machine) { return fmt::format("cuda-nspawn@{}.service", machine); }
 std::string unit_drop_in_path(std::string_view machine) {
     return fmt::format("/run/systemd/system/{}.d/50-cuda-nspawn.conf", nspawn_unit(machine));

@@ -1,6 +1,6 @@
 // The plan: everything a machine must have, as data. Made from policy, driver and guest; rendered to the complete list
-// of files, links and nodes. The daemon makes plans; the worker that carries one out renders it again by itself, so that
-// no text of a unit or settings file ever travels from the daemon to a privileged process.
+// of files, links and nodes. The daemon makes plans; the worker that carries one out renders it again by itself, so
+// that no text of a unit or settings file ever travels from the daemon to a privileged process.
 #pragma once
 
 #include <optional>
@@ -19,11 +19,11 @@ namespace cuda_nspawn {
 // machine starts with our mounts, so that a GPU can be attached later, but holds none), and granted.
 struct Plan {
     std::string machine;
-    std::string policy_path;    // for the first line of generated files
-    bool present = false;       // a policy wants GPUs: the drop-ins pull in cuda-nspawn@NAME.service
-    bool mounts = false;        // the settings file is written: the guest gets the two mounts
+    std::string policy_path;      // for the first line of generated files
+    bool present = false;         // a policy wants GPUs: the drop-ins pull in cuda-nspawn@NAME.service
+    bool mounts = false;          // the settings file is written: the guest gets the two mounts
     bool keep_directory = false;  // without mounts: a running guest may have the directory, so it stays, empty
-    std::string generation;     // in the store; empty: no driver is offered
+    std::string generation;       // in the store; empty: no driver is offered
     std::vector<Capability> capabilities;
     std::vector<DeviceNode> nodes;  // granted nodes, sorted; empty: no device is offered
     bool operator==(const Plan&) const = default;
@@ -40,8 +40,8 @@ struct Obstacles {
 
 // What was seen of the machine's image and unit before it runs.
 struct Image {
-    std::string path;                       // empty: no image of that name yet
-    std::optional<Guest> guest;             // nothing: not looked into (a raw image)
+    std::string path;                        // empty: no image of that name yet
+    std::optional<Guest> guest;              // nothing: not looked into (a raw image)
     std::vector<std::string> unit_problems;  // see exec_start_problems()
     std::optional<bool> settings_boot = {};  // what the settings file says of booting
     bool operator==(const Image&) const = default;

@@ -20,8 +20,9 @@ Entry file(std::string path, std::string text) { return {EntryKind::file, std::m
 std::string loader_text(const Plan& plan) {
     std::string text = header(plan);
     for (const Capability capability : plan.capabilities)
-        text += fmt::format("{}/driver/{}/{}\n", names::guest_directory, to_string(capability),
-                            generation_folder(capability == Capability::compat32 ? FileKind::library32 : FileKind::library));
+        text += fmt::format(
+            "{}/driver/{}/{}\n", names::guest_directory, to_string(capability),
+            generation_folder(capability == Capability::compat32 ? FileKind::library32 : FileKind::library));
     return text;
 }
 
@@ -36,7 +37,8 @@ std::string program_links(const Plan& plan) {
 
 void add_parents(std::set<std::string>& made, std::vector<Entry>& entries, const std::string& base,
                  std::string_view relative) {
-    for (std::size_t slash = relative.find('/'); slash != std::string_view::npos; slash = relative.find('/', slash + 1)) {
+    for (std::size_t slash = relative.find('/'); slash != std::string_view::npos;
+         slash = relative.find('/', slash + 1)) {
         std::string path = fmt::format("{}/{}", base, relative.substr(0, slash));
         if (made.insert(path).second) entries.push_back(directory(std::move(path)));
     }
@@ -61,7 +63,8 @@ void render_machine_directory(const Plan& plan, const RenderContext& context, st
         entries.push_back({EntryKind::node, fmt::format("{}/dev/{}", base, node.name), "", node});
     }
     if (plan.generation.empty()) return;
-    entries.push_back({EntryKind::link, base + "/driver", fmt::format("{}/{}", names::guest_store, plan.generation), {}});
+    entries.push_back(
+        {EntryKind::link, base + "/driver", fmt::format("{}/{}", names::guest_store, plan.generation), {}});
     entries.push_back(file(base + "/guest/ld.so.conf", loader_text(plan)));
     entries.push_back(file(base + "/guest/links", program_links(plan)));
 }
@@ -110,8 +113,7 @@ Rendered render(const Plan& plan, const RenderContext& context) {
         rendered.entries.push_back(
             file(beside_admin ? composed_settings_path(plan.machine) : settings_path(plan.machine), composed.text));
     }
-    rendered.entries.push_back(
-        file(unit_drop_in_path(plan.machine), unit_drop_in(effective, context.admin, mounts)));
+    rendered.entries.push_back(file(unit_drop_in_path(plan.machine), unit_drop_in(effective, context.admin, mounts)));
     rendered.entries.push_back(file(scope_drop_in_path(plan.machine), scope_drop_in(effective)));
     return rendered;
 }

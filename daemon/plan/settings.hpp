@@ -14,12 +14,13 @@ namespace cuda_nspawn {
 struct Setting {
     std::string section;  // "Exec", "Files", "Network"
     std::string key;
-    std::string value;    // continuation lines joined as systemd does
-    unsigned line = 0;    // where it begins
+    std::string value;  // continuation lines joined as systemd does
+    unsigned line = 0;  // where it begins
 };
 
 // Settings in order, or what is broken, each with its line (no section header, no '=', a NUL, too long, …).
-std::variant<std::vector<Setting>, std::vector<Diagnostic>> parse_settings(std::string_view path, std::string_view text);
+std::variant<std::vector<Setting>, std::vector<Diagnostic>> parse_settings(std::string_view path,
+                                                                           std::string_view text);
 
 enum class SettingsOrigin {
     none,       // no file of the admin's
@@ -36,7 +37,8 @@ struct AdminSettings {
 
 // The text of the file nspawn shall read: header, the admin's (whole when trusted; only what nspawn honours from an
 // untrusted file otherwise), then our three lines. `notes` names what was left out, with its line and why.
-// `errors`: broken file, or a setting that collides with ours (a mount on /run/cuda-nspawn[-store], SYSTEMD_UNIT_PATH=).
+// `errors`: broken file, or a setting that collides with ours (a mount on /run/cuda-nspawn[-store],
+// SYSTEMD_UNIT_PATH=).
 struct ComposedSettings {
     std::string text;
     std::vector<std::string> notes;

@@ -20,17 +20,26 @@ std::string_view to_string(OnFailure value);
 std::optional<Capability> parse_capability(std::string_view text);
 
 // One entry of `gpus:`. The index counts in PCI order, as nvidia-smi does.
-struct GpuIndex { unsigned value; auto operator<=>(const GpuIndex&) const = default; };
-struct GpuUuid { std::string value; auto operator<=>(const GpuUuid&) const = default; };         // "GPU-…", lower-case hex
-struct GpuPciAddress { std::string value; auto operator<=>(const GpuPciAddress&) const = default; };  // "0000:01:00.0", lower case
+struct GpuIndex {
+    unsigned value;
+    auto operator<=>(const GpuIndex&) const = default;
+};
+struct GpuUuid {
+    std::string value;
+    auto operator<=>(const GpuUuid&) const = default;
+};  // "GPU-…", lower-case hex
+struct GpuPciAddress {
+    std::string value;
+    auto operator<=>(const GpuPciAddress&) const = default;
+};  // "0000:01:00.0", lower case
 using GpuSelector = std::variant<GpuIndex, GpuUuid, GpuPciAddress>;
 std::string to_string(const GpuSelector& selector);
 
 struct Policy {
-    std::string machine;                 // from the file's name
-    std::string path;                    // the file, for messages and headers of generated files
-    bool all_gpus = false;               // `gpus: all`
-    std::vector<GpuSelector> gpus;       // empty and !all_gpus: `gpus: none`
+    std::string machine;            // from the file's name
+    std::string path;               // the file, for messages and headers of generated files
+    bool all_gpus = false;          // `gpus: all`
+    std::vector<GpuSelector> gpus;  // empty and !all_gpus: `gpus: none`
     std::vector<Capability> capabilities{Capability::compute, Capability::utility};  // sorted, unique
     SelfTestLevel self_test = SelfTestLevel::quick;
     OnFailure on_failure = OnFailure::warn;

@@ -27,14 +27,16 @@ Policy read_defaults(const std::filesystem::path& path, std::vector<std::string>
     if (!text) return {};
     auto parsed = parse_defaults(path.string(), *text);
     if (const auto* policy = std::get_if<Policy>(&parsed)) return *policy;
-    for (const Diagnostic& diagnostic : std::get<std::vector<Diagnostic>>(parsed)) warnings.push_back(to_string(diagnostic));
+    for (const Diagnostic& diagnostic : std::get<std::vector<Diagnostic>>(parsed))
+        warnings.push_back(to_string(diagnostic));
     return {};
 }
 
 std::vector<std::filesystem::path> yaml_files(const std::filesystem::path& directory) {
     std::vector<std::filesystem::path> paths;
     std::error_code error;
-    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error))
         if (entry->path().extension() == ".yaml") paths.push_back(entry->path());
     std::sort(paths.begin(), paths.end());
     return paths;
@@ -68,7 +70,8 @@ void write_file_atomically(const std::filesystem::path& path, const std::string&
     }
 }
 
-PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories, const std::filesystem::path& defaults_path) {
+PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories,
+                          const std::filesystem::path& defaults_path) {
     PolicyFiles result;
     const Policy defaults = read_defaults(defaults_path, result.warnings);
     std::set<std::string> seen;
@@ -103,7 +106,8 @@ void write_state(const std::filesystem::path& path, const Remembered& state) {
 std::map<std::string, Remembered> read_states(const std::filesystem::path& directory) {
     std::map<std::string, Remembered> states;
     std::error_code error;
-    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error)) {
         if (entry->path().extension() != ".json") continue;
         const auto text = read_file(entry->path());
         const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);

@@ -87,7 +87,8 @@ bool LivePorts::has_unit_overrides(const std::string& machine) const {
         for (const fs::path& drop_ins : {base / (unit + ".d"), base / "systemd-nspawn@.service.d"})
             for (fs::directory_iterator entry(drop_ins, ignored), end; entry != end; entry.increment(ignored)) {
                 const std::string name = entry->path().filename();
-                if (name != "50-cuda-nspawn.conf" && name != "10-cuda-nspawn.conf" && name.ends_with(".conf")) return true;
+                if (name != "50-cuda-nspawn.conf" && name != "10-cuda-nspawn.conf" && name.ends_with(".conf"))
+                    return true;
             }
     }
     return false;
@@ -172,19 +173,21 @@ void LivePorts::send_reloads() {
     });
 }
 
-fs::path LivePorts::control_copy(const std::string& unit) const { return places_.runtime / "state" / (unit + ".control"); }
+fs::path LivePorts::control_copy(const std::string& unit) const {
+    return places_.runtime / "state" / (unit + ".control");
+}
 
 // systemd writes what SetUnitProperties set into a file that would outlive the instance. Its text is kept, so that
 // release() takes away exactly that and nothing an admin set later.
 void LivePorts::keep_control_text(const std::string& unit) const {
-    const auto text =
-        read_file(places_.root / "run/systemd/system.control" / (unit + ".d") / "50-DeviceAllow.conf");
+    const auto text = read_file(places_.root / "run/systemd/system.control" / (unit + ".d") / "50-DeviceAllow.conf");
     if (text) write_or_warn(control_copy(unit), [&](const fs::path& path) { write_file_atomically(path, *text); });
 }
 
 void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
                       const std::vector<DeviceNode>& granted, Reply<Granted> reply) {
-    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, nodes, granted, reply](const DeviceRules& present, const std::string& failure) {
+    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, nodes, granted, reply](
+                                                 const DeviceRules& present, const std::string& failure) {
         if (!failure.empty()) return reply({{}, failure});
         std::set<std::string> ours;
         for (const DeviceNode& node : nodes) ours.insert(device_rule(node));
@@ -200,7 +203,8 @@ void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& n
         for (const DeviceNode& node : granted) {
             const std::string rule = device_rule(node);
             wanted.emplace_back(rule, "rw");
-            if (before.erase(rule) == 0) result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
+            if (before.erase(rule) == 0)
+                result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
         }
         for (const std::string& rule : before) result.changes.push_back({"deny", rule, fmt::format("for {}", unit)});
         systemd_.set_device_rules(unit, wanted, [this, unit, result, reply](const std::string& error) mutable {
@@ -217,15 +221,16 @@ void LivePorts::release(const Instance& instance, Reply<std::string> reply) {
     if (!text) return loop_.defer([reply] { reply(""); });
     ExposeRequest request;
     request.releases[instance.unit] = *text;
-    workers_.run("expose", to_json(request), [this, copy, unit = instance.unit, reply](const std::string&, const std::string& failure) {
-        if (!failure.empty()) return reply(failure);
-        std::error_code ignored;
-        fs::remove(copy, ignored);
-        systemd_.loaded_units({unit}, [this, reply](const std::vector<std::string>& loaded) {
-            if (loaded.empty()) return reply("");
-            systemd_.reload(reply);
-        });
-    });
+    workers_.run("expose", to_json(request),
+                 [this, copy, unit = instance.unit, reply](const std::string&, const std::string& failure) {
+                     if (!failure.empty()) return reply(failure);
+                     std::error_code ignored;
+                     fs::remove(copy, ignored);
+                     systemd_.loaded_units({unit}, [this, reply](const std::vector<std::string>& loaded) {
+                         if (loaded.empty()) return reply("");
+                         systemd_.reload(reply);
+                     });
+                 });
 }
 
 // --- machines --------------------------------------------------------------------------------------------------------
@@ -233,7 +238,8 @@ void LivePorts::release(const Instance& instance, Reply<std::string> reply) {
 void LivePorts::start(const std::string& machine, Reply<std::string> reply) {
     systemd_.run_job("StartUnit", nspawn_unit(machine), [this, machine, reply](const std::string& failure) {
         if (!failure.empty()) return reply(failure);
-        // machined's signal may come a moment later than systemd's; the engine must know the instance before it goes on.
+        // machined's signal may come a moment later than systemd's; the engine must know the instance before it goes
+        // on.
         machined_.get_instance(machine, [this, machine, reply](const std::optional<Instance>& instance) {
             if (!instance)
                 return reply(fmt::format("{} started, but machine \"{}\" is gone again: see journalctl -u {}",
@@ -272,7 +278,8 @@ void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 void LivePorts::remember(const std::string& machine, const Remembered& state) {
-    write_or_warn(places_.runtime / "state" / (machine + ".json"), [&](const fs::path& path) { write_state(path, state); });
+    write_or_warn(places_.runtime / "state" / (machine + ".json"),
+                  [&](const fs::path& path) { write_state(path, state); });
 }
 
 void LivePorts::forget(const std::string& machine) {

@@ -19,8 +19,8 @@ namespace cuda_nspawn {
 class LivePorts final : public Ports {
 public:
     struct Places {
-        std::filesystem::path root = "/";                            // for unit directories
-        std::filesystem::path runtime = "/run/cuda-nspawn";          // work/ and state/ below it
+        std::filesystem::path root = "/";                    // for unit directories
+        std::filesystem::path runtime = "/run/cuda-nspawn";  // work/ and state/ below it
     };
     LivePorts(EventLoop& loop, Systemd& systemd, Machined& machined, Workers& workers, Places places)
         : loop_(loop), systemd_(systemd), machined_(machined), workers_(workers), places_(std::move(places)) {}

@@ -19,22 +19,31 @@ Severity lowest_severity = Severity::info;
 
 int priority(Severity severity) {
     switch (severity) {
-        case Severity::debug: return LOG_DEBUG;
-        case Severity::info: return LOG_INFO;
-        case Severity::notice: return LOG_NOTICE;
-        case Severity::warning: return LOG_WARNING;
-        case Severity::error: return LOG_ERR;
+        case Severity::debug:
+            return LOG_DEBUG;
+        case Severity::info:
+            return LOG_INFO;
+        case Severity::notice:
+            return LOG_NOTICE;
+        case Severity::warning:
+            return LOG_WARNING;
+        case Severity::error:
+            return LOG_ERR;
     }
     return LOG_INFO;
 }
 
 spdlog::level::level_enum level(Severity severity) {
     switch (severity) {
-        case Severity::debug: return spdlog::level::debug;
+        case Severity::debug:
+            return spdlog::level::debug;
         case Severity::info:
-        case Severity::notice: return spdlog::level::info;
-        case Severity::warning: return spdlog::level::warn;
-        case Severity::error: return spdlog::level::err;
+        case Severity::notice:
+            return spdlog::level::info;
+        case Severity::warning:
+            return spdlog::level::warn;
+        case Severity::error:
+            return spdlog::level::err;
     }
     return spdlog::level::info;
 }
@@ -43,7 +52,7 @@ spdlog::level::level_enum level(Severity severity) {
 bool stderr_is_journal() {
     static const bool result = [] {
         const char* stream = std::getenv("JOURNAL_STREAM");
-        struct stat status {};
+        struct stat status{};
         return stream != nullptr && ::fstat(STDERR_FILENO, &status) == 0 &&
                fmt::format("{}:{}", status.st_dev, status.st_ino) == stream;
     }();

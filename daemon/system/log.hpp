@@ -1,5 +1,5 @@
-// The journal: one line per event, with fields, so that `journalctl CUDA_NSPAWN_MACHINE=NAME` tells one machine's story.
-// Where standard error is no journal (a terminal, a test), plain lines by spdlog.
+// The journal: one line per event, with fields, so that `journalctl CUDA_NSPAWN_MACHINE=NAME` tells one machine's
+// story. Where standard error is no journal (a terminal, a test), plain lines by spdlog.
 #pragma once
 
 #include <string>

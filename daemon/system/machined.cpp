@@ -32,21 +32,25 @@ std::optional<Instance> to_instance(const std::map<std::string, sdbus::Variant>&
 }  // namespace
 
 Machined::Machined(sdbus::IConnection& connection, Handlers handlers)
-    : connection_(connection),
-      handlers_(std::move(handlers)),
+    : handlers_(std::move(handlers)),
       manager_(sdbus::createProxy(connection, service, sdbus::ObjectPath{"/org/freedesktop/machine1"})),
       bus_(sdbus::createProxy(connection, sdbus::ServiceName{"org.freedesktop.DBus"},
-                              sdbus::ObjectPath{"/org/freedesktop/DBus"})) {
-    manager_->uponSignal("MachineNew").onInterface(manager_interface).call([this](const std::string& name, const sdbus::ObjectPath& path) {
-        get_instance_at(path, [this, name](std::optional<Instance> instance) {
-            if (instance) handlers_.started(name, *instance);
+                              sdbus::ObjectPath{"/org/freedesktop/DBus"})),
+      machines_(connection, service) {
+    manager_->uponSignal("MachineNew")
+        .onInterface(manager_interface)
+        .call([this](const std::string& name, const sdbus::ObjectPath& path) {
+            get_instance_at(path, [this, name](std::optional<Instance> instance) {
+                if (instance) handlers_.started(name, *instance);
+            });
         });
-    });
-    manager_->uponSignal("MachineRemoved").onInterface(manager_interface).call([this](const std::string& name, const sdbus::ObjectPath&) {
-        for (const auto& gathering : gatherings_)
-            if (const auto found = gathering.lock()) found->ended.insert(name);
-        handlers_.ended(name);
-    });
+    manager_->uponSignal("MachineRemoved")
+        .onInterface(manager_interface)
+        .call([this](const std::string& name, const sdbus::ObjectPath&) {
+            for (const auto& gathering : gatherings_)
+                if (const auto found = gathering.lock()) found->ended.insert(name);
+            handlers_.ended(name);
+        });
     bus_->uponSignal("NameOwnerChanged")
         .onInterface("org.freedesktop.DBus")
         .call([this](const std::string& name, const std::string&, const std::string& owner) {
@@ -55,15 +59,15 @@ Machined::Machined(sdbus::IConnection& connection, Handlers handlers)
 }
 
 void Machined::get_instance_at(const sdbus::ObjectPath& path, std::function<void(std::optional<Instance>)> reply) {
-    auto proxy = std::shared_ptr<sdbus::IProxy>(sdbus::createProxy(connection_, service, path));
+    const auto proxy = machines_.at(path);
     proxy->callMethodAsync("GetAll")
         .onInterface("org.freedesktop.DBus.Properties")
         .withArguments(machine_interface)
-        .uponReplyInvoke([proxy, reply](std::optional<sdbus::Error> error,
-                                        const std::map<std::string, sdbus::Variant>& properties) {
-            if (error) return reply(std::nullopt);  // gone already
-            reply(to_instance(properties));
-        });
+        .uponReplyInvoke(
+            [proxy, reply](std::optional<sdbus::Error> error, const std::map<std::string, sdbus::Variant>& properties) {
+                if (error) return reply(std::nullopt);  // gone already
+                reply(to_instance(properties));
+            });
 }
 
 void Machined::get_instance(const std::string& machine, std::function<void(std::optional<Instance>)> reply) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/ports.hpp"
+#include "system/object_proxies.hpp"
 
 namespace cuda_nspawn {
 
@@ -37,11 +38,11 @@ private:
         std::size_t missing = 0;
     };
 
-    sdbus::IConnection& connection_;
     Handlers handlers_;
     std::vector<std::weak_ptr<Gathering>> gatherings_;
     std::unique_ptr<sdbus::IProxy> manager_;
     std::unique_ptr<sdbus::IProxy> bus_;
+    ObjectProxies machines_;
 };
 
 }  // namespace cuda_nspawn

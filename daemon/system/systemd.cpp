@@ -38,14 +38,16 @@ std::optional<T> property(const std::map<std::string, sdbus::Variant>& propertie
 }  // namespace
 
 Systemd::Systemd(sdbus::IConnection& connection)
-    : connection_(connection), manager_(sdbus::createProxy(connection, service, root)) {
+    : manager_(sdbus::createProxy(connection, service, root)), units_(connection, service) {
     manager_->uponSignal("JobRemoved")
         .onInterface(manager_interface)
         .call([this](std::uint32_t, const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
             job_removed(job, unit, result);
         });
     // Without a subscriber systemd sends no signals.
-    manager_->callMethodAsync("Subscribe").onInterface(manager_interface).uponReplyInvoke([](std::optional<sdbus::Error>) {});
+    manager_->callMethodAsync("Subscribe")
+        .onInterface(manager_interface)
+        .uponReplyInvoke([](std::optional<sdbus::Error>) {});
 }
 
 void Systemd::job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
@@ -80,13 +82,14 @@ void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) 
         .withArguments(unit)
         .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
             if (error) return reply("");  // not loaded
-            const auto proxy = unit_proxy(path);
+            const auto proxy = units_.at(path);
             proxy->getPropertyAsync("ActiveState")
                 .onInterface("org.freedesktop.systemd1.Unit")
-                .uponReplyInvoke([this, proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
-                    if (failed || value_as<std::string>(state) != "active") return reply("");
-                    run_job("StopUnit", unit, reply);
-                });
+                .uponReplyInvoke(
+                    [this, proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
+                        if (failed || value_as<std::string>(state) != "active") return reply("");
+                        run_job("StopUnit", unit, reply);
+                    });
         });
 }
 
@@ -99,10 +102,9 @@ void Systemd::reload(Reply<std::string> reply) {
         });
 }
 
-void Systemd::loaded_units(const std::vector<std::string>& names,
-                           std::function<void(std::vector<std::string>)> reply) {
-    using Unit = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string, sdbus::ObjectPath,
-                               std::uint32_t, std::string, sdbus::ObjectPath>;
+void Systemd::loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply) {
+    using Unit = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
+                               sdbus::ObjectPath, std::uint32_t, std::string, sdbus::ObjectPath>;
     manager_->callMethodAsync("ListUnitsByPatterns")
         .onInterface(manager_interface)
         .withArguments(std::vector<std::string>{},
@@ -116,11 +118,6 @@ void Systemd::loaded_units(const std::vector<std::string>& names,
                     if (std::get<0>(unit) == name) loaded.push_back(name);
             reply(loaded);
         });
-}
-
-// Lives until the call it was made for is answered: the reply holds it.
-std::shared_ptr<sdbus::IProxy> Systemd::unit_proxy(const sdbus::ObjectPath& path) {
-    return sdbus::createProxy(connection_, service, path);
 }
 
 void Systemd::set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply) {
@@ -144,37 +141,38 @@ void Systemd::get_device_rules(const std::string& unit, std::function<void(Devic
         .withArguments(unit)
         .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
             if (error) return reply({}, fmt::format("{}: {}", unit, error->getMessage()));
-            const auto proxy = unit_proxy(path);
-            proxy->getPropertyAsync("DeviceAllow").onInterface(interface_of(unit)).uponReplyInvoke(
-                [proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& value) {
+            const auto proxy = units_.at(path);
+            proxy->getPropertyAsync("DeviceAllow")
+                .onInterface(interface_of(unit))
+                .uponReplyInvoke([proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& value) {
                     if (failed) return reply({}, fmt::format("{}: {}", unit, failed->getMessage()));
                     const auto list = value_as<std::vector<BusRule>>(value);
                     if (!list) return reply({}, fmt::format("{}: systemd tells no DeviceAllow of it", unit));
                     DeviceRules rules;
-                    for (const BusRule& rule : *list)
-                        rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
+                    for (const BusRule& rule : *list) rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
                     reply(rules, "");
                 });
         });
 }
 
 void Systemd::get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply) {
-    using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t, std::uint64_t,
-                                  std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
+    using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t,
+                                  std::uint64_t, std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
     manager_->callMethodAsync("LoadUnit")
         .onInterface(manager_interface)
         .withArguments(unit)
         .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
             if (error) return reply({{}, {}, fmt::format("{}: {}", unit, error->getMessage())});
-            const auto proxy = unit_proxy(path);
+            const auto proxy = units_.at(path);
             proxy->callMethodAsync("GetAll")
                 .onInterface("org.freedesktop.DBus.Properties")
                 .withArguments(std::string())
                 .uponReplyInvoke([proxy, unit, reply](std::optional<sdbus::Error> failed,
-                                               const std::map<std::string, sdbus::Variant>& properties) {
+                                                      const std::map<std::string, sdbus::Variant>& properties) {
                     if (failed) return reply({{}, {}, fmt::format("{}: {}", unit, failed->getMessage())});
                     ExecStart result;
-                    result.drop_ins = property<std::vector<std::string>>(properties, "DropInPaths").value_or(result.drop_ins);
+                    result.drop_ins =
+                        property<std::vector<std::string>>(properties, "DropInPaths").value_or(result.drop_ins);
                     const auto commands = property<std::vector<Command>>(properties, "ExecStart");
                     if (!commands) result.failure = fmt::format("{}: systemd tells no ExecStart of it", unit);
                     if (commands && !commands->empty()) result.argv = std::get<1>(commands->front());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/ports.hpp"
+#include "system/object_proxies.hpp"
 
 namespace cuda_nspawn {
 
@@ -39,14 +40,13 @@ public:
     void get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply);
 
 private:
-    std::shared_ptr<sdbus::IProxy> unit_proxy(const sdbus::ObjectPath& path);
     void job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result);
 
-    sdbus::IConnection& connection_;
     std::unique_ptr<sdbus::IProxy> manager_;
+    ObjectProxies units_;
     std::map<std::string, Reply<std::string>> jobs_;    // by job path
     std::map<std::string, std::string> early_results_;  // of jobs that ended before their path was known
-    unsigned starting_ = 0;  // StartUnit calls without an answer yet
+    unsigned starting_ = 0;                             // StartUnit calls without an answer yet
 };
 
 }  // namespace cuda_nspawn

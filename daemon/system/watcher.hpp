@@ -18,8 +18,8 @@ public:
     Watcher(const Watcher&) = delete;
     Watcher& operator=(const Watcher&) = delete;
 
-    // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that does
-    // not exist yet is waited for through its parent.
+    // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that
+    // does not exist yet is waited for through its parent.
     void watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string> names)> callback);
 
 private:

@@ -102,8 +102,8 @@ private:
         const std::string present = tree_.read(epoch_path()).value_or("");
         result_.epoch = present.empty() ? 0 : std::strtoull(present.c_str(), nullptr, 10);
         if (dry_run_ || (!guest_sees_change_ && result_.epoch != 0)) return;
-        const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
-            std::chrono::system_clock::now().time_since_epoch());
+        const auto now =
+            std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
         result_.epoch = std::max(result_.epoch + 1, static_cast<std::uint64_t>(now.count()));
         tree_.write_in_place(epoch_path(), fmt::format("{:020}\n", result_.epoch));
     }

@@ -1,5 +1,5 @@
-// Makes plans real: files, links and nodes on the host. Runs with CAP_MKNOD in its own service; what the request says is
-// checked against the host before anything is touched.
+// Makes plans real: files, links and nodes on the host. Runs with CAP_MKNOD in its own service; what the request says
+// is checked against the host before anything is touched.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,7 @@ namespace cuda_nspawn {
 struct ExposeHost {
     std::filesystem::path root = "/";
     std::filesystem::path inside = "/usr/lib/cuda-nspawn/inside";  // what is put into each machine's guest directory
-    Driver driver;                                                // the kernel side decides which nodes may be made
+    Driver driver;                                                 // the kernel side decides which nodes may be made
 };
 
 // One machine's failure is in its report and stops no other. Throws std::runtime_error if the whole request is refused.

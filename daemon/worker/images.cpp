@@ -9,8 +9,8 @@
 namespace cuda_nspawn {
 
 namespace {
-constexpr std::array image_directories{"/etc/machines", "/run/machines", "/var/lib/machines", "/var/lib/container",
-                                       "/usr/local/lib/machines", "/usr/lib/machines"};
+constexpr std::array image_directories{"/etc/machines",      "/run/machines",           "/var/lib/machines",
+                                       "/var/lib/container", "/usr/local/lib/machines", "/usr/lib/machines"};
 }
 
 std::string find_image(const std::filesystem::path& root, const std::string& machine) {

@@ -42,7 +42,8 @@ Image look(const std::string& machine) {
     if (!image.path.empty() && std::filesystem::is_directory(image.path))
         image.guest = examine_guest(RootfsReader(std::filesystem::path(image.path)));
     const AdminSettings admin = read_admin_settings(Tree("/", ""), machine, image.path);
-    image.settings_boot = compose_settings(machine, "/", admin, machine_directory(machine), names::store_directory).boots;
+    image.settings_boot =
+        compose_settings(machine, "/", admin, machine_directory(machine), names::store_directory).boots;
     return image;
 }
 
@@ -91,7 +92,8 @@ int run(const std::string& verb, const std::string& id) {
         {"expose", run_expose}, {"look", run_look}, {"store", run_store}, {"test", run_test}};
     const auto place = verbs.find(verb);
     if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
-        fmt::print(stderr, "usage: cuda-nspawn-worker expose|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
+        fmt::print(stderr,
+                   "usage: cuda-nspawn-worker expose|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
         return 2;
     }
     const std::string base = fmt::format("{}/{}", work_directory, id);

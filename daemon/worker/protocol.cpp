@@ -20,8 +20,8 @@ static void from_json(const nlohmann::json& json, Capability& value) {
     if (!parsed) throw std::runtime_error(fmt::format("unknown capability {}", json.dump()));
     value = *parsed;
 }
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation, capabilities,
-                                   nodes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation,
+                                   capabilities, nodes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
 
 static void to_json(nlohmann::json& json, const Image& image) {

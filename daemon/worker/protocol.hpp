@@ -1,6 +1,6 @@
-// What daemon and workers write to each other: one JSON file each way in /run/cuda-nspawn/work. Pure: text in, data out.
-// The parsers throw std::runtime_error with a sentence; a worker refuses the whole request then.
-// The self-test's request and report are in enter_protocol.hpp.
+// What daemon and workers write to each other: one JSON file each way in /run/cuda-nspawn/work. Pure: text in, data
+// out. The parsers throw std::runtime_error with a sentence; a worker refuses the whole request then. The self-test's
+// request and report are in enter_protocol.hpp.
 #pragma once
 
 #include <map>

@@ -70,7 +70,8 @@ void write_all(int fd, const std::string& text, const std::string& path) {
 }
 
 void make_file(int parent, const std::string& temporary, const Entry& entry) {
-    const Descriptor file(::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+    const Descriptor file(
+        ::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
     if (!file) fail("create", entry.path);
     write_all(file.get(), entry.content, entry.path);
     if (::fchmod(file.get(), 0644) < 0) fail("set the mode of", entry.path);
@@ -103,7 +104,7 @@ int Tree::parent(const std::string& path, bool create) const {
 
 std::optional<std::string> Tree::read(const std::string& path, std::size_t limit) const {
     const Descriptor file(open_without_links(root_, path, O_RDONLY));
-    struct stat status {};
+    struct stat status{};
     if (!file || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return std::nullopt;
     std::string text(std::min(limit, static_cast<std::size_t>(status.st_size)), '\0');
     std::size_t have = 0;
@@ -119,18 +120,20 @@ std::optional<std::string> Tree::read(const std::string& path, std::size_t limit
 
 bool Tree::exists(const std::string& path) const {
     const Descriptor above(parent(path, false));
-    struct stat status {};
+    struct stat status{};
     return above && ::fstatat(above.get(), base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 bool Tree::holds(const Entry& entry) const {
     const Descriptor above(parent(entry.path, false));
-    struct stat status {};
+    struct stat status{};
     const std::string name = base_name(entry.path);
     if (!above || ::fstatat(above.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
     switch (entry.kind) {
-        case EntryKind::directory: return S_ISDIR(status.st_mode);
-        case EntryKind::file: return S_ISREG(status.st_mode) && read(entry.path) == entry.content;
+        case EntryKind::directory:
+            return S_ISDIR(status.st_mode);
+        case EntryKind::file:
+            return S_ISREG(status.st_mode) && read(entry.path) == entry.content;
         case EntryKind::node:
             return S_ISCHR(status.st_mode) && (status.st_mode & 0777) == 0666 &&
                    status.st_rdev == makedev(entry.device.major, entry.device.minor);
@@ -141,7 +144,7 @@ bool Tree::holds(const Entry& entry) const {
         }
         case EntryKind::shared: {
             const Descriptor shared(open_without_links(root_, inside_ + "/" + entry.content, O_PATH));
-            struct stat original {};
+            struct stat original{};
             return shared && ::fstat(shared.get(), &original) == 0 && original.st_ino == status.st_ino &&
                    original.st_dev == status.st_dev;
         }
@@ -181,15 +184,16 @@ void Tree::make(const Entry& entry) {
         return;
     }
     const std::string temporary = temporary_name(name);
-    if (::unlinkat(above.get(), temporary.c_str(), 0) < 0 && errno != ENOENT) fail("remove the leftover of", entry.path);
+    if (::unlinkat(above.get(), temporary.c_str(), 0) < 0 && errno != ENOENT)
+        fail("remove the leftover of", entry.path);
     if (entry.kind == EntryKind::file) make_file(above.get(), temporary, entry);
     if (entry.kind == EntryKind::node) make_node(above.get(), temporary, entry);
     if (entry.kind == EntryKind::link && ::symlinkat(entry.content.c_str(), above.get(), temporary.c_str()) < 0)
         fail("create", entry.path);
     if (entry.kind == EntryKind::shared) {
-        const Descriptor inside(open_without_links(root_, directory_name(inside_ + "/" + entry.content), O_PATH | O_DIRECTORY));
-        if (!inside ||
-            ::linkat(inside.get(), base_name(entry.content).c_str(), above.get(), temporary.c_str(), 0) < 0)
+        const Descriptor inside(
+            open_without_links(root_, directory_name(inside_ + "/" + entry.content), O_PATH | O_DIRECTORY));
+        if (!inside || ::linkat(inside.get(), base_name(entry.content).c_str(), above.get(), temporary.c_str(), 0) < 0)
             fail("link", entry.path);
     }
     if (::renameat(above.get(), temporary.c_str(), above.get(), name.c_str()) < 0) fail("put in place", entry.path);
@@ -211,7 +215,7 @@ void Tree::remove_directory_if_empty(const std::string& path) {
 
 void Tree::write_in_place(const std::string& path, const std::string& text) {
     const Descriptor file(open_without_links(root_, path, O_WRONLY));
-    struct stat status {};
+    struct stat status{};
     const bool fits = file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                       status.st_size == static_cast<off_t>(text.size());
     if (!fits) return make({EntryKind::file, path, text, {}});
@@ -228,7 +232,8 @@ void Tree::share(const std::filesystem::path& source, const std::string& name) {
     make(copy);
     const Descriptor above(parent(copy.path, false));
     const bool program = ::access(source.c_str(), X_OK) == 0;
-    if (::fchmodat(above.get(), base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0) fail("set the mode of", copy.path);
+    if (::fchmodat(above.get(), base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0)
+        fail("set the mode of", copy.path);
 }
 
 }  // namespace cuda_nspawn

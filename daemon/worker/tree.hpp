@@ -22,14 +22,14 @@ public:
     Tree(const Tree&) = delete;
     Tree& operator=(const Tree&) = delete;
 
-    bool holds(const Entry& entry) const;          // exactly this is there
-    bool exists(const std::string& path) const;    // anything is there
+    bool holds(const Entry& entry) const;        // exactly this is there
+    bool exists(const std::string& path) const;  // anything is there
     std::optional<std::string> read(const std::string& path, std::size_t limit = 1 << 20) const;  // regular files only
     std::vector<std::string> list(const std::string& directory) const;  // all paths below, children before parents
 
     // Each throws std::system_error that names the path.
-    void make(const Entry& entry);                 // replaces what is there by a rename
-    void remove(const std::string& path);          // a file, link, node or empty directory; absent is fine
+    void make(const Entry& entry);         // replaces what is there by a rename
+    void remove(const std::string& path);  // a file, link, node or empty directory; absent is fine
     void remove_directory_if_empty(const std::string& path);
     void write_in_place(const std::string& path, const std::string& text);  // same length: seen whole through inotify
     // Makes INSIDE/name a copy of the file `source` unless it is one already.
