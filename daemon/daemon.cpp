@@ -83,6 +83,7 @@ void Daemon::begin() {
     service_.open(*connection_, engine_,
                   {[this] { refresh_driver(); }, [this] { read_policies(); },
                    [this](const std::string& name) {
+                       refresh_driver();
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
                    }});
     on_change();

@@ -159,10 +159,12 @@ int attach(const Arguments& arguments) {
     return 0;
 }
 
-// When the machine itself is being stopped there is nothing to take from it: taking would only slow the stop down.
-bool is_stopping(const std::string& machine) {
-    const std::string unit = text(machine_properties(machine_path(machine)), "Unit");
-    if (unit.empty()) return true;
+// When the machine itself is being stopped there is nothing to take from it: taking would only slow the stop down. One
+// that has nothing because something is in the way gets it when that is mended: the daemon stopped our unit, no admin.
+bool has_nothing_to_take(const std::string& machine) {
+    const Properties properties = machine_properties(machine_path(machine));
+    const std::string unit = text(properties, "Unit");
+    if (unit.empty() || text(properties, "State") == "blocked") return true;
     const sdbus::ServiceName service("org.freedesktop.systemd1");
     sdbus::ObjectPath path;
     sdbus::createProxy(sdbus::createSystemBusConnection(), service, sdbus::ObjectPath("/org/freedesktop/systemd1"),
@@ -179,7 +181,7 @@ bool is_stopping(const std::string& machine) {
 }
 
 int detach(const Arguments& arguments) {
-    if (arguments.flags.contains("unless-stopping") && is_stopping(arguments.machine)) return 0;
+    if (arguments.flags.contains("unless-stopping") && has_nothing_to_take(arguments.machine)) return 0;
     return call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}});
 }
 

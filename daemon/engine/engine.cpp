@@ -80,18 +80,27 @@ void Engine::adopt_leftover(const std::string& name) {
     advance(machine);
 }
 
-void Engine::set_driver(Driver driver) {
-    // Between a package upgrade and the module's reload the files on the host do not fit the module: the generation
-    // that fits stays in force, and the difference is a note.
-    const bool mismatch = !driver.kernel_version.empty() && driver.userspace_version != driver.kernel_version;
-    if (mismatch && !generation_.empty() && driver_.userspace_version == driver.kernel_version) {
-        driver.notes.push_back(fmt::format(
-            "the NVIDIA kernel module is {}, the driver files on the host are {}: the copies of {} stay in use "
-            "until the module is reloaded or the host rebooted",
-            driver.kernel_version, driver.userspace_version, driver.kernel_version));
-        driver.files = driver_.files;
-        driver.userspace_version = driver_.userspace_version;
+// Between a package upgrade and the module's reload the files on the host do not fit the module: the generation that
+// fits stays in force, also for a daemon that starts just then, and the difference is a note.
+void Engine::keep_fitting_generation(Driver& driver) {
+    if (driver.kernel_version.empty() || driver.userspace_version == driver.kernel_version) return;
+    const bool in_force = !generation_.empty() && driver_.userspace_version == driver.kernel_version;
+    if (!in_force) {
+        const std::string stored = ports_.find_generation(driver.kernel_version);
+        if (stored.empty()) return;
+        generation_ = stored;
     }
+    driver.notes.push_back(
+        fmt::format("the NVIDIA kernel module is {0}, the driver files on the host are {1}: the copies of {0} stay in "
+                    "use until the "
+                    "module is reloaded or the host rebooted",
+                    driver.kernel_version, driver.userspace_version.empty() ? "missing" : driver.userspace_version));
+    driver.files = in_force ? driver_.files : std::vector<DriverFile>{};
+    driver.userspace_version = driver.kernel_version;
+}
+
+void Engine::set_driver(Driver driver) {
+    keep_fitting_generation(driver);
     if (driver == driver_ && build_failure_.empty()) return;
     driver_ = std::move(driver);
     build_if_needed();

@@ -73,6 +73,8 @@ private:
     void replan_all();
     void advance(Machine& machine);
     void begin(Machine& machine, Step step);
+    std::vector<DeviceNode> closable_nodes(const Machine& machine) const;
+    void follow_exposure(Machine& machine, const Plan& plan);
     void step_done(const std::string& name, Step step, const std::string& failure);
     void on_looked(const std::string& name, Looked looked);
     void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
@@ -81,6 +83,7 @@ private:
     void begin_test(Machine& machine);
     void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);
     void act_on_verdict(Machine& machine);
+    void keep_fitting_generation(Driver& driver);
     void build_if_needed();
     void on_built(const std::string& generation, const std::string& failure);
     void add_changes(const std::string& name, const std::vector<Change>& changes);

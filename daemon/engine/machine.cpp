@@ -68,6 +68,7 @@ Step next_step(const Machine& machine) {
     if (machine.instance && !machine.on_hold && too_open) return Step::grant;
     if (machine.policy && !machine.image) return Step::look;
     if (machine.on_hold) return Step::none;
+    if (!machine.exposed && machine.reload_due) return Step::reload;
     if (!machine.exposed || *machine.exposed != plan) return Step::expose;
     if (machine.reload_due) return Step::reload;
     if (machine.instance && machine.granted != wanted) return Step::grant;

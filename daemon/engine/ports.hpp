@@ -43,6 +43,7 @@ struct Exposed {
     std::vector<std::string> errors;  // the admin's settings file cannot be composed
     std::uint64_t epoch = 0;          // the set-up in the guest has done its work when it reports this one
     bool units_changed = false;       // a unit's drop-in changed
+    bool incomplete = false;          // the rest may only go when nothing names it any more: expose again
     std::string failure;
 };
 
@@ -79,6 +80,8 @@ public:
     virtual ~Ports() = default;
     virtual void look(const std::string& machine, Reply<Looked> reply) = 0;
     virtual bool has_generation(const std::string& generation) const = 0;  // complete in the store
+    // A complete one of that driver version; empty if there is none.
+    virtual std::string find_generation(const std::string& version) const = 0;
     virtual void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) = 0;
     virtual void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) = 0;
     // Asks systemd to read its units again, if a changed one is loaded.

@@ -47,7 +47,7 @@ void Engine::begin(Machine& machine, Step step) {
         case Step::grant: {
             const Instance instance = *machine.instance;
             const std::vector<DeviceNode> nodes = machine.wanted_nodes();
-            ports_.grant(instance, all_nodes(driver_), nodes, [this, name, instance, nodes](Granted granted) {
+            ports_.grant(instance, closable_nodes(machine), nodes, [this, name, instance, nodes](Granted granted) {
                 on_granted(name, instance, nodes, std::move(granted));
             });
             break;
@@ -63,6 +63,23 @@ void Engine::begin(Machine& machine, Step step) {
             ports_.start(name, [this, name](const std::string& failure) { on_started(name, failure); });
             break;
     }
+}
+
+// Whatever may be open now: devices of the driver as it is, and as it was when the machine got them.
+std::vector<DeviceNode> Engine::closable_nodes(const Machine& machine) const {
+    std::vector<DeviceNode> nodes = all_nodes(driver_);
+    if (machine.granted) nodes.insert(nodes.end(), machine.granted->begin(), machine.granted->end());
+    if (machine.exposed) nodes.insert(nodes.end(), machine.exposed->nodes.begin(), machine.exposed->nodes.end());
+    return nodes;
+}
+
+// A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it
+// has any. Who detaches stops the unit by himself.
+void Engine::follow_exposure(Machine& machine, const Plan& plan) {
+    if (!machine.instance || machine.revoked) return;
+    const bool has_gpus = !plan.nodes.empty();
+    if (machine.exposed && machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
+    machine.test_wanted = has_gpus && machine.policy && machine.policy->self_test != SelfTestLevel::off;
 }
 
 void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
@@ -94,8 +111,9 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
     if (exposed.failure.empty()) {
+        if (!exposed.changes.empty()) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
-        if (machine.image || !machine.policy) machine.exposed = plan;
+        if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;
         machine.epoch = exposed.epoch;
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
@@ -150,8 +168,9 @@ void Engine::begin_test(Machine& machine) {
         if (job.machine == name && job.state == JobState::running && job.options.test) job.test_tried = true;
     const Instance instance = *machine.instance;
     const Plan plan = *machine.exposed;
-    TestRequest request{name, machine.policy->self_test, all_nodes(driver_), plan.nodes, machine.epoch};
-    if (request.level == SelfTestLevel::off) request.level = SelfTestLevel::quick;
+    SelfTestLevel level = std::exchange(machine.test_level, std::nullopt).value_or(machine.policy->self_test);
+    if (level == SelfTestLevel::off) level = SelfTestLevel::quick;
+    const TestRequest request{name, level, all_nodes(driver_), plan.nodes, machine.epoch};
     ports_.test(request,
                 [this, name, instance, plan](Tested tested) { on_tested(name, instance, plan, std::move(tested)); });
 }

@@ -68,8 +68,9 @@ std::string_view to_string(EntryKind kind);
 struct Entry {
     EntryKind kind = EntryKind::file;
     std::string path;
-    std::string content;  // file: text; link: target; shared: name below the inside directory (a hard link to it)
-    DeviceNode device;    // node
+    std::string content;   // file: text; link: target; shared: name below the inside directory (a hard link to it)
+    DeviceNode device;     // node
+    unsigned mode = 0644;  // file
     bool operator==(const Entry&) const = default;
 };
 

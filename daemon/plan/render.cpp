@@ -112,6 +112,7 @@ Rendered render(const Plan& plan, const RenderContext& context) {
         const bool beside_admin = context.admin.origin == SettingsOrigin::trusted;
         rendered.entries.push_back(
             file(beside_admin ? composed_settings_path(plan.machine) : settings_path(plan.machine), composed.text));
+        rendered.entries.back().mode = 0600;  // it has the admin's text, which may be for root alone
     }
     rendered.entries.push_back(file(unit_drop_in_path(plan.machine), unit_drop_in(effective, context.admin, mounts)));
     rendered.entries.push_back(file(scope_drop_in_path(plan.machine), scope_drop_in(effective)));

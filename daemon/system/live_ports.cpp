@@ -111,6 +111,16 @@ bool LivePorts::has_generation(const std::string& generation) const {
     return generation_is_complete(generation, places_.root / names::store_directory.substr(1));
 }
 
+std::string LivePorts::find_generation(const std::string& version) const {
+    const fs::path store = places_.root / names::store_directory.substr(1);
+    std::error_code ignored;
+    for (fs::directory_iterator entry(store, ignored), end; entry != end; entry.increment(ignored)) {
+        const std::string name = entry->path().filename();
+        if (name.starts_with(version + "-") && generation_is_complete(name, store)) return name;
+    }
+    return "";
+}
+
 void LivePorts::build(const Driver&, const std::string& generation, Reply<std::string> reply) {
     StoreRequest request{generation, generations_in_use()};
     request.keep.push_back(generation);

@@ -32,6 +32,7 @@ public:
 
     void look(const std::string& machine, Reply<Looked> reply) override;
     bool has_generation(const std::string& generation) const override;
+    std::string find_generation(const std::string& version) const override;
     void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) override;
     void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override;
     void reload_units(const std::string& machine, Reply<std::string> reply) override;

@@ -29,6 +29,20 @@ double milliseconds_since(Clock::time_point begin) {
     return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
+std::string why_not_set_up(const TestRequest& request, const RunningMachine& machine, const EnterPlaces& places,
+                           const EnterLimits& limits) {
+    if (!machine.is_alive()) return "the machine ended before its set-up was done";
+    if (!has_machine_directory(machine, places.proc))
+        return fmt::format(
+            "the machine runs without the driver's mounts, since it was started before it had a policy: "
+            "restart it once with machinectl reboot {}",
+            request.machine);
+    return fmt::format(
+        "the set-up in the guest was not done within {} s; see systemctl -M {} status "
+        "cuda-nspawn-setup.service, and that the guest runs systemd",
+        limits.setup.count() / 1000, request.machine);
+}
+
 TestRun test(const TestRequest& request, const RunningMachine& machine, const TestCgroup& cgroup,
              const EnterPlaces& places, const EnterLimits& limits) {
     const auto begin = Clock::now();
@@ -38,13 +52,7 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Te
         TestRun run;
         run.end = TestEnd::not_started;
         run.milliseconds = milliseconds_since(begin);
-        run.reason = machine.is_alive()
-                         ? fmt::format(
-                               "the set-up in the guest was not done within {} s; see systemctl -M {} status "
-                               "cuda-nspawn-setup.service, and that the guest runs systemd and was started after "
-                               "its policy was made",
-                               limits.setup.count() / 1000, request.machine)
-                         : "the machine ended before its set-up was done";
+        run.reason = why_not_set_up(request, machine, places, limits);
         return run;
     }
     const std::string setup = setup_check_line(*state, milliseconds_since(begin));

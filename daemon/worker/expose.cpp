@@ -42,13 +42,19 @@ public:
     Exposed run() {
         result_.notes = rendered_.notes;
         result_.errors = rendered_.errors;
+        // A start that has read a settings file or drop-in of ours must find what they name. So they go first, and what
+        // they name at the next run.
+        const bool was_named =
+            tree_.exists(settings_path(plan_.machine)) || tree_.exists(unit_drop_in_path(plan_.machine));
+        remove_generated(unit_drop_in_path(plan_.machine), true);
+        remove_generated(scope_drop_in_path(plan_.machine), true);
+        remove_generated(settings_path(plan_.machine), false);
+        result_.incomplete = was_named && !plan_.present && !dry_run_;
+        if (result_.incomplete) wanted_.insert(machine_directory(plan_.machine));
         // Taking away comes first: a door that is closed in the cgroup already must not be left in the guest's sight.
         remove_stale(machine_directory(plan_.machine));
         for (const Entry& entry : rendered_.entries) make(entry);
-        remove_generated(settings_path(plan_.machine), false);
-        remove_generated(composed_settings_path(plan_.machine), false);
-        remove_generated(unit_drop_in_path(plan_.machine), true);
-        remove_generated(scope_drop_in_path(plan_.machine), true);
+        if (!result_.incomplete) remove_generated(composed_settings_path(plan_.machine), false);
         bump_epoch();
         return std::move(result_);
     }
@@ -81,7 +87,7 @@ private:
     void remove_stale(const std::string& directory) {
         const std::string epoch = epoch_path();
         for (const std::string& path : tree_.list(directory))
-            if (!wanted_.contains(path) && (path != epoch || !wanted_.contains(directory))) remove(path);
+            if (!wanted_.contains(path) && (path != epoch || !wanted_.contains(directory + "/guest"))) remove(path);
         if (!wanted_.contains(directory) && tree_.exists(directory)) remove(directory);
     }
 
@@ -98,7 +104,7 @@ private:
 
     // The guest's set-up answers with the number it saw, so it never repeats, not even when a directory is made anew.
     void bump_epoch() {
-        if (!wanted_.contains(machine_directory(plan_.machine))) return;
+        if (!wanted_.contains(epoch_path().substr(0, epoch_path().rfind('/')))) return;
         const std::string present = tree_.read(epoch_path()).value_or("");
         result_.epoch = present.empty() ? 0 : std::strtoull(present.c_str(), nullptr, 10);
         if (dry_run_ || (!guest_sees_change_ && result_.epoch != 0)) return;

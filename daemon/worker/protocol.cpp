@@ -10,7 +10,7 @@ namespace cuda_nspawn {
 // nlohmann-json finds these by name, next to the types.
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, type, path, detail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, failure)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, incomplete, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig)
 

@@ -71,10 +71,10 @@ void write_all(int fd, const std::string& text, const std::string& path) {
 
 void make_file(int parent, const std::string& temporary, const Entry& entry) {
     const Descriptor file(
-        ::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+        ::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) fail("create", entry.path);
     write_all(file.get(), entry.content, entry.path);
-    if (::fchmod(file.get(), 0644) < 0) fail("set the mode of", entry.path);
+    if (::fchmod(file.get(), entry.mode) < 0) fail("set the mode of", entry.path);
 }
 
 void make_node(int parent, const std::string& temporary, const Entry& entry) {
@@ -156,7 +156,8 @@ std::vector<std::string> Tree::list(const std::string& directory) const {
     std::vector<std::string> paths;
     const Descriptor fd(open_without_links(root_, directory, O_RDONLY | O_DIRECTORY));
     if (!fd) return paths;
-    DIR* stream = ::fdopendir(::dup(fd.get()));
+    const int copy = ::dup(fd.get());  // closed with the stream
+    DIR* stream = copy < 0 ? nullptr : ::fdopendir(copy);
     if (stream == nullptr) return paths;
     while (const dirent* entry = ::readdir(stream)) {
         const std::string name = entry->d_name;
