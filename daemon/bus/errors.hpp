@@ -11,7 +11,7 @@
 
 namespace cuda_nspawn::bus {
 
-// InvalidName, NoSuchMachine, NotRunning, Detached, NotSupported, TooManyJobs: the call was refused, nothing was done.
+// InvalidName, NoSuchMachine, NotRunning, Detached, TooManyJobs: the call was refused, nothing was done.
 // InvalidArgs: an option that the method does not know, or of another type.
 // Failed: the job ended as failed. Superseded: a later call asked for the opposite.
 inline sdbus::Error error(const std::string& name, const std::string& text) {

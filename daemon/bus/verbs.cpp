@@ -89,11 +89,13 @@ void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, 
     answer_errors(answer, [&] {
         OptionReader reader(std::move(options));
         const bool wait = reader.take_bool("wait");
-        const std::string level = reader.take_string("level", "quick");
+        const std::string level = reader.take_string("level", "");
         reader.finish();
-        if (level != "quick" && level != "full")
+        if (!level.empty() && level != "quick" && level != "full")
             throw error("InvalidArgs", fmt::format("Option \"level\" is quick or full, not \"{}\".", level));
-        const unsigned id = engine.self_test(machine, level == "full" ? SelfTestLevel::full : SelfTestLevel::quick);
+        std::optional<SelfTestLevel> wished;  // else the policy's
+        if (!level.empty()) wished = level == "full" ? SelfTestLevel::full : SelfTestLevel::quick;
+        const unsigned id = engine.self_test(machine, wished);
         if (!wait) return answer->returnResults(job_path(id), std::string(), std::string());
         engine.when_ended(id, [&engine, answer, machine](const Job& job) {
             const auto place = engine.machines().find(machine);

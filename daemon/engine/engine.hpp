@@ -43,7 +43,7 @@ public:
     // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
     unsigned attach(const std::string& name, const JobOptions& options);
     unsigned detach(const std::string& name);
-    unsigned self_test(const std::string& name, SelfTestLevel level);
+    unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
     void plan(const std::string& name, Reply<Exposed> reply);  // dry run
 
     // A look at the present state.

@@ -120,7 +120,7 @@ unsigned Engine::detach(const std::string& name) {
     return id;
 }
 
-unsigned Engine::self_test(const std::string& name, SelfTestLevel level) {
+unsigned Engine::self_test(const std::string& name, std::optional<SelfTestLevel> level) {
     Machine& machine = find(name);
     if (!machine.instance)
         throw JobRefused("NotRunning", fmt::format("Machine \"{0}\" is not running, so nothing can be tested in it: "

@@ -88,7 +88,8 @@ std::vector<DeviceNode> Machine::wanted_nodes() const {
 
 std::string Machine::obstacle() const {
     if (!policy && !policy_errors.empty()) return fmt::format("{}", to_string(policy_errors.front()));
-    if (!policy) return fmt::format("there is no policy for machine \"{}\"", name);
+    if (!policy)
+        return fmt::format("there is no policy for machine \"{0}\": write /etc/cuda-nspawn/machines/{0}.yaml", name);
     if (!policy->wants_gpus()) return fmt::format("{} grants no GPU (gpus: none)", policy->path);
     if (planned.obstacles.any()) return planned.obstacles.text();
     if (!expose_errors.empty()) return fmt::format("{}", fmt::join(expose_errors, "; "));

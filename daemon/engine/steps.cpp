@@ -114,6 +114,7 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         if (!exposed.changes.empty()) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
         if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;
+        if (exposed.incomplete) machine.exposed.reset();
         machine.epoch = exposed.epoch;
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;

@@ -44,11 +44,9 @@ public:
         result_.errors = rendered_.errors;
         // A start that has read a settings file or drop-in of ours must find what they name. So they go first, and what
         // they name at the next run.
-        const bool was_named =
-            tree_.exists(settings_path(plan_.machine)) || tree_.exists(unit_drop_in_path(plan_.machine));
-        remove_generated(unit_drop_in_path(plan_.machine), true);
-        remove_generated(scope_drop_in_path(plan_.machine), true);
-        remove_generated(settings_path(plan_.machine), false);
+        bool was_named = remove_generated(unit_drop_in_path(plan_.machine), true);
+        was_named = remove_generated(scope_drop_in_path(plan_.machine), true) || was_named;
+        was_named = remove_generated(settings_path(plan_.machine), false) || was_named;
         result_.incomplete = was_named && !plan_.present && !dry_run_;
         if (result_.incomplete) wanted_.insert(machine_directory(plan_.machine));
         // Taking away comes first: a door that is closed in the cgroup already must not be left in the guest's sight.
@@ -92,12 +90,13 @@ private:
     }
 
     // A file of ours that the plan does not have. What lacks our mark is the admin's.
-    void remove_generated(const std::string& path, bool with_directory) {
-        if (wanted_.contains(path)) return;
+    bool remove_generated(const std::string& path, bool with_directory) {
+        if (wanted_.contains(path)) return false;
         const auto text = tree_.read(path);
-        if (!text || !text->starts_with(names::generated_mark)) return;
+        if (!text || !text->starts_with(names::generated_mark)) return false;
         remove(path);
         if (with_directory && !dry_run_) tree_.remove_directory_if_empty(path.substr(0, path.rfind('/')));
+        return true;
     }
 
     std::string epoch_path() const { return machine_directory(plan_.machine) + "/guest/epoch"; }

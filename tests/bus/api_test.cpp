@@ -9,11 +9,11 @@
 namespace cuda_nspawn::bus_tests {
 namespace {
 
+using sdbus::ObjectPath;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using sdbus::ObjectPath;
 
 class BusApi : public BusFixture {};
 
@@ -37,8 +37,8 @@ std::set<std::string> members_of(const std::string& xml) {
         if (!interface.starts_with("org.cudanspawn1.")) continue;
         if (kind != "arg") member = kind + " " + values["name"];
         const bool is_signal_argument = kind == "arg" && member.starts_with("signal");
-        lines.insert(interface + " " + member + (kind == "arg" ? " " + values["name"] : "") + " " + values["type"] + " " +
-                     (is_signal_argument ? "" : values["direction"]) + values["access"]);
+        lines.insert(interface + " " + member + (kind == "arg" ? " " + values["name"] : "") + " " + values["type"] +
+                     " " + (is_signal_argument ? "" : values["direction"]) + values["access"]);
     }
     return lines;
 }
@@ -47,8 +47,9 @@ TEST_F(BusApi, introspection_equals_the_xml) {
     start_daemon_with("gpus: [0]\n");
     const auto [job, changes] = call<ObjectPath, Changes>("Attach", "a", Options{});
     std::set<std::string> lines;
-    for (const std::string& path : {std::string("/org/cudanspawn1"), machine_a,
-                                    "/org/cudanspawn1/gpu/" + std::regex_replace(uuid0, std::regex("-"), "_2d"), std::string(job)}) {
+    for (const std::string& path :
+         {std::string("/org/cudanspawn1"), machine_a,
+          "/org/cudanspawn1/gpu/" + std::regex_replace(uuid0, std::regex("-"), "_2d"), std::string(job)}) {
         std::string xml;
         proxy_at(path)->callMethod("Introspect").onInterface("org.freedesktop.DBus.Introspectable").storeResultsTo(xml);
         lines.merge(members_of(xml));
@@ -76,7 +77,8 @@ TEST_F(BusApi, lists_machines_and_finds_one_by_name) {
     ASSERT_TRUE(wait_for_state("my-box.example", "ready"));
     const auto [machines] = call<std::vector<Listed>>("ListMachines");
     EXPECT_THAT(machines, ElementsAre(Listed{"a", "ready", ObjectPath{machine_a}},
-                                      Listed{"my-box.example", "ready", ObjectPath{"/org/cudanspawn1/machine/my_2dbox_2eexample"}}));
+                                      Listed{"my-box.example", "ready",
+                                             ObjectPath{"/org/cudanspawn1/machine/my_2dbox_2eexample"}}));
     EXPECT_EQ(std::get<0>(call<ObjectPath>("GetMachine", "a")), machine_a);
     EXPECT_EQ(text("my-box.example", "Name"), "my-box.example");
     EXPECT_THAT(text("my-box.example", "StateText"), HasSubstr("no image of machine \"my-box.example\" yet"));
@@ -98,11 +100,15 @@ TEST_F(BusApi, an_unknown_machine_is_told_how_to_become_known) {
 TEST_F(BusApi, one_call_of_the_object_manager_is_the_whole_truth) {
     start_daemon_with("gpus: [0]\n");
     std::map<ObjectPath, std::map<std::string, Properties>> objects;
-    proxy_at("/org/cudanspawn1")->callMethod("GetManagedObjects").onInterface("org.freedesktop.DBus.ObjectManager").storeResultsTo(objects);
+    proxy_at("/org/cudanspawn1")
+        ->callMethod("GetManagedObjects")
+        .onInterface("org.freedesktop.DBus.ObjectManager")
+        .storeResultsTo(objects);
     Properties& found = objects.at(ObjectPath{machine_a}).at("org.cudanspawn1.Machine");
     EXPECT_EQ(found.at("State").get<std::string>(), "ready");
     EXPECT_EQ(found.size(), 12U);
-    Properties& gpu = objects.at(ObjectPath{"/org/cudanspawn1/gpu/GPU_2d11111111_2d1111_2d1111_2d1111_2d111111111111"}).at("org.cudanspawn1.Gpu");
+    Properties& gpu = objects.at(ObjectPath{"/org/cudanspawn1/gpu/GPU_2d11111111_2d1111_2d1111_2d1111_2d111111111111"})
+                          .at("org.cudanspawn1.Gpu");
     EXPECT_EQ(gpu.at("Index").get<std::uint32_t>(), 1U);
     EXPECT_EQ(gpu.at("PciAddress").get<std::string>(), "0000:02:00.0");
 }
@@ -127,15 +133,15 @@ TEST_F(BusApi, options_that_are_unknown_or_of_another_type_are_refused_and_nothi
     EXPECT_EQ(refusal("Detach", {{"fresh", sdbus::Variant(true)}}), "Unknown option \"fresh\": known are wait.");
     EXPECT_EQ(refusal("Plan", {{"diff", sdbus::Variant(true)}}), "Unknown option \"diff\": this method has none.");
     EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant(7)}}), "Option \"level\" must be of type s, not i.");
-    EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant("slow")}}), "Option \"level\" is quick or full, not \"slow\".");
+    EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant("slow")}}),
+              "Option \"level\" is quick or full, not \"slow\".");
     EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);
 }
 
 TEST_F(BusApi, plan_says_what_attach_then_does) {
-    host->add_image("a");
-    host->add_policy("a", "gpus: none\n");
+    host->add_policy("b", "gpus: [1]\n");
     start_daemon();
-    ASSERT_TRUE(wait_for_state("a", "blocked"));
+    ASSERT_TRUE(wait_for_state("b", "ready")) << "the driver is in the store by then";
     systemd->set("cuda-nspawn-expose@", {.held = true});
     host->add_policy("a", "gpus: [0]\n");
     ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-expose@"); }));
@@ -146,15 +152,16 @@ TEST_F(BusApi, plan_says_what_attach_then_does) {
     ASSERT_TRUE(wait_until([&] { return count_signals("JobNew", "/org/cudanspawn1") == 1; }));
     systemd->finish("cuda-nspawn-expose@");
     EXPECT_EQ(std::get<1>(attached.get()), planned);
-    EXPECT_THAT(planned, Contains(Changes::value_type{
-                             "create", "/run/cuda-nspawn/machines/a/dev/nvidia0", "node 195:0"}));
+    EXPECT_THAT(planned,
+                Contains(Changes::value_type{"create", "/run/cuda-nspawn/machines/a/dev/nvidia0", "node 195:0"}));
     EXPECT_TRUE(host->has_node("a", "nvidia0"));
     EXPECT_THAT(std::get<0>(call<Changes>("Plan", "a", Options{})), IsEmpty());
 }
 
 TEST_F(BusApi, attach_with_start_test_and_wait_ends_with_the_verdict) {
     start_daemon_with("gpus: [0]\n");
-    const Options options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
+    const Options options{
+        {"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
     const auto [job, changes] = call<ObjectPath, Changes>("Attach", "a", options);
     EXPECT_THAT(text("a", "VerdictText"), HasSubstr("passed: 1 GPU"));
     EXPECT_EQ(text("a", "State"), "attached");
@@ -174,23 +181,26 @@ TEST_F(BusApi, attach_with_start_test_and_wait_ends_with_the_verdict) {
 TEST_F(BusApi, a_failed_verdict_is_an_error_of_a_waiting_attach_and_an_answer_of_a_self_test) {
     host->self_test_output = "{\"check\":\"init\",\"result\":\"failed\",\"detail\":\"cuInit: 999\"}\n{\"end\":true}\n";
     start_daemon_with("gpus: [0]\n");
-    const Options options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
+    const Options options{
+        {"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
     const Failure failure = failure_of([&] { call<ObjectPath, Changes>("Attach", "a", options); });
     EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
     EXPECT_EQ(failure.text, "failed: init: cuInit: 999");
-    const auto [job, verdict, summary] = call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
+    const auto [job, verdict, summary] =
+        call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
     EXPECT_EQ(verdict, "failed");
     EXPECT_EQ(summary, "failed: init: cuInit: 999");
 }
 
 TEST_F(BusApi, a_self_test_that_could_not_run_does_not_answer_with_an_old_verdict) {
     start_daemon_with("gpus: [0]\n");
-    call<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    call<ObjectPath, Changes>(
+        "Attach", "a",
+        Options{{"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
     host->add_policy("a", "gpus: [7]\n");
     ASSERT_TRUE(wait_for_state("a", "blocked"));
-    const Failure failure = failure_of([&] {
-        call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
-    });
+    const Failure failure = failure_of(
+        [&] { call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}}); });
     EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
     EXPECT_THAT(failure.text, HasSubstr("GPU index 7"));
 }
@@ -216,27 +226,40 @@ TEST_F(BusApi, detach_takes_everything_from_the_running_machine_and_says_so) {
 TEST_F(BusApi, a_later_opposite_is_told_to_who_waits) {
     start_daemon_with("gpus: [0]\n");
     systemd->set("systemd-nspawn@", {.held = true});
-    auto attach = call_later<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    auto attach = call_later<ObjectPath, Changes>(
+        "Attach", "a", Options{{"start", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
     ASSERT_TRUE(wait_until([&] { return systemd->holds("systemd-nspawn@a"); }));
-    call<ObjectPath, Changes>("Detach", "a", Options{});
+    auto detach = call_later<ObjectPath, Changes>("Detach", "a", Options{});
     EXPECT_EQ(failure_of([&] { attach.get(); }).name, "org.cudanspawn1.Error.Superseded");
     systemd->finish("systemd-nspawn@");
+    detach.get();
+    EXPECT_EQ(text("a", "State"), "detached") << "it runs now, but without a GPU";
+    EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"], IsEmpty());
 }
 
 TEST_F(BusApi, the_verbs_of_a_machine_object_are_the_managers) {
     start_daemon_with("gpus: [0]\n");
     ObjectPath job;
     Changes changes;
-    proxy_at(machine_a)->callMethod("Attach").onInterface("org.cudanspawn1.Machine").withArguments(Options{{"wait", sdbus::Variant(true)}}).storeResultsTo(job, changes);
+    proxy_at(machine_a)
+        ->callMethod("Attach")
+        .onInterface("org.cudanspawn1.Machine")
+        .withArguments(Options{{"wait", sdbus::Variant(true)}})
+        .storeResultsTo(job, changes);
     EXPECT_EQ(properties(job, "org.cudanspawn1.Job").at("Machine").get<std::string>(), "a");
-    proxy_at(machine_a)->callMethod("Plan").onInterface("org.cudanspawn1.Machine").withArguments(Options{}).storeResultsTo(changes);
+    proxy_at(machine_a)
+        ->callMethod("Plan")
+        .onInterface("org.cudanspawn1.Machine")
+        .withArguments(Options{})
+        .storeResultsTo(changes);
     EXPECT_THAT(changes, IsEmpty());
 }
 
 TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
     start_daemon_with("gpus: [0]\n");
     const auto as_nobody = [&](const std::vector<std::string>& words) {
-        std::vector<std::string> command{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "busctl", "--address=" + address, "call", "org.cudanspawn1"};
+        std::vector<std::string> command{"setpriv", "--reuid=65534",        "--regid=65534", "--clear-groups",
+                                         "busctl",  "--address=" + address, "call",          "org.cudanspawn1"};
         command.insert(command.end(), words.begin(), words.end());
         return Process(command, {}, host->tree.at("/busctl.log")).wait();
     };

@@ -46,9 +46,11 @@ void BusFixture::SetUp() {
     fakes_->enterEventLoopAsync();
 
     client_ = sdbus::createSessionBusConnectionWithAddress(address);
-    match_ = client_->addMatch("type='signal',path_namespace='/org/cudanspawn1'", [this](sdbus::Message message) { hear(std::move(message)); },
-                               sdbus::return_slot);
-    owners_ = client_->addMatch("type='signal',member='NameOwnerChanged'", [this](sdbus::Message) { news.tell(); }, sdbus::return_slot);
+    match_ = client_->addMatch(
+        "type='signal',path_namespace='/org/cudanspawn1'", [this](sdbus::Message message) { hear(std::move(message)); },
+        sdbus::return_slot);
+    owners_ = client_->addMatch(
+        "type='signal',member='NameOwnerChanged'", [this](sdbus::Message) { news.tell(); }, sdbus::return_slot);
     client_->enterEventLoopAsync();
 }
 
@@ -56,10 +58,13 @@ void BusFixture::start_bus() {
     const std::filesystem::path socket = host->tree.at("/bus");
     address = "unix:path=" + socket.string();
     host->tree.write("/bus.conf", replaced(replaced(bus_config, "SOCKET", socket), "POLICY", BUS_POLICY));
-    bus_ = std::make_unique<Process>(std::vector<std::string>{"dbus-daemon", "--nofork", "--nopidfile", "--nosyslog",
-                                                              "--config-file=" + host->tree.at("/bus.conf").string()},
-                                     std::map<std::string, std::string>{}, host->tree.at("/bus.log"));
-    if (!wait_until([&] { return std::filesystem::exists(socket) || bus_->wait(std::chrono::seconds(0)); }) ||
+    bus_ = std::make_unique<Process>(
+        std::vector<std::string>{"dbus-daemon", "--nofork", "--nopidfile", "--nosyslog", "--print-address=1",
+                                 "--config-file=" + host->tree.at("/bus.conf").string()},
+        std::map<std::string, std::string>{}, host->tree.at("/bus.log"));
+    // It tells its address when it listens.
+    const auto listens = [&] { return host->tree.read("/bus.log").find(socket.string()) != std::string::npos; };
+    if (!wait_until([&] { return listens() || bus_->wait(std::chrono::seconds(0)); }) ||
         bus_->wait(std::chrono::seconds(0)))
         throw std::runtime_error("dbus-daemon: " + host->tree.read("/bus.log"));
 }
@@ -75,6 +80,13 @@ void BusFixture::start_daemon(bool wait_for_name) {
     if (!wait_for_name) return;
     ASSERT_TRUE(wait_until([this] { return name_is_owned() || daemon->wait(std::chrono::seconds(0)); }));
     ASSERT_FALSE(daemon->wait(std::chrono::seconds(0))) << log();
+}
+
+void BusFixture::kill_bus() {
+    // sdbus-c++'s own loops do not survive it.
+    client_->leaveEventLoop();
+    fakes_->leaveEventLoop();
+    bus_->signal(SIGKILL);
 }
 
 void BusFixture::start_daemon_with(const std::string& policy_of_a) {
@@ -129,7 +141,11 @@ std::unique_ptr<sdbus::IProxy> BusFixture::proxy_at(const std::string& path) {
 
 Properties BusFixture::properties(const std::string& path, const std::string& interface) {
     Properties found;
-    proxy_at(path)->callMethod("GetAll").onInterface("org.freedesktop.DBus.Properties").withArguments(interface).storeResultsTo(found);
+    proxy_at(path)
+        ->callMethod("GetAll")
+        .onInterface("org.freedesktop.DBus.Properties")
+        .withArguments(interface)
+        .storeResultsTo(found);
     return found;
 }
 
@@ -184,7 +200,8 @@ std::vector<Signal> BusFixture::signals() {
 unsigned BusFixture::count_signals(const std::string& member, const std::string& path, const std::string& word) {
     const auto heard = signals();
     return static_cast<unsigned>(std::count_if(heard.begin(), heard.end(), [&](const Signal& signal) {
-        const bool has_word = word.empty() || std::find(signal.words.begin(), signal.words.end(), word) != signal.words.end();
+        const bool has_word =
+            word.empty() || std::find(signal.words.begin(), signal.words.end(), word) != signal.words.end();
         return signal.member == member && signal.path == path && has_word;
     }));
 }

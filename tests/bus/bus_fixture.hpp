@@ -42,7 +42,7 @@ protected:
     // Before start_daemon() a test may change host and fakes.
     void start_daemon(bool wait_for_name = true);
     void start_daemon_with(const std::string& policy_of_a);
-    void kill_bus() { bus_->signal(SIGKILL); }
+    void kill_bus();
     std::string log() const { return host->tree.read("/daemon.log"); }
 
     bool wait_until(const std::function<bool()>& condition) { return news.wait_until(condition); }

@@ -12,9 +12,10 @@ namespace cuda_nspawn::bus_tests {
 FakeHost::FakeHost() {
     // Another user's process has to reach the bus's socket in here.
     std::filesystem::permissions(tree.path(), std::filesystem::perms(0755));
-    for (const char* directory : {"/root/run/cuda-nspawn/work", "/root/run/cuda-nspawn/state", "/root/run/cuda-nspawn/machines",
-                                  "/root/var/lib/cuda-nspawn/driver", "/root/var/lib/machines", "/root/etc/systemd/nspawn",
-                                  "/root/etc/cuda-nspawn/machines", "/sys"})
+    for (const char* directory :
+         {"/root/run/cuda-nspawn/work", "/root/run/cuda-nspawn/state", "/root/run/cuda-nspawn/machines",
+          "/root/var/lib/cuda-nspawn/driver", "/root/var/lib/machines", "/root/etc/systemd/nspawn",
+          "/root/etc/cuda-nspawn/machines", "/sys"})
         std::filesystem::create_directories(tree.at(directory));
     tree.write_program("/inside/setup", "set-up");
     const std::string library = "/root/usr/lib/x86_64-linux-gnu/libcuda.so." + driver_version;
@@ -22,7 +23,8 @@ FakeHost::FakeHost() {
     tree.link("/root/usr/lib/x86_64-linux-gnu/libcuda.so.1", "libcuda.so." + driver_version);
     tree.write("/proc/driver/nvidia/version",
                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  " + driver_version + "  Release Build\n");
-    tree.write("/proc/devices", "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\nBlock devices:\n");
+    tree.write("/proc/devices",
+               "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\nBlock devices:\n");
     add_gpu("0000:01:00.0", 0, uuid0);
     add_gpu("0000:02:00.0", 1, uuid1);
 }
@@ -73,7 +75,8 @@ std::string FakeHost::look_at(const std::string& request) const {
 
 std::string FakeHost::store(const std::string& text) const {
     const StoreRequest request = parse_store_request(text);
-    build_generation(discover_driver(roots()), request.build, tree.at("/root/var/lib/cuda-nspawn/driver"), tree.at("/root"));
+    build_generation(discover_driver(roots()), request.build, tree.at("/root/var/lib/cuda-nspawn/driver"),
+                     tree.at("/root"));
     return "{}\n";
 }
 

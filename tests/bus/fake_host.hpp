@@ -20,7 +20,9 @@ public:
     std::filesystem::path work() const { return tree.at("/root/run/cuda-nspawn/work"); }
     std::filesystem::path policies() const { return tree.at("/root/etc/cuda-nspawn/machines"); }
     void add_policy(const std::string& machine, const std::string& text) const;
-    void add_image(const std::string& machine) const { tree.write("/root/var/lib/machines/" + machine + "/etc/os-release", "ID=debian\n"); }
+    void add_image(const std::string& machine) const {
+        tree.write("/root/var/lib/machines/" + machine + "/etc/os-release", "ID=debian\n");
+    }
     void add_gpu(const std::string& pci, unsigned minor, const std::string& uuid) const;
     bool has_node(const std::string& machine, const std::string& node) const;
 

@@ -13,16 +13,18 @@ using Listed = sdbus::Struct<std::string, std::string, std::string, sdbus::Objec
 }  // namespace
 
 FakeMachined::FakeMachined(sdbus::IConnection& connection, News& news)
-    : connection_(connection), news_(news), manager_(sdbus::createObject(connection, sdbus::ObjectPath{"/org/freedesktop/machine1"})) {
+    : connection_(connection),
+      news_(news),
+      manager_(sdbus::createObject(connection, sdbus::ObjectPath{"/org/freedesktop/machine1"})) {
     manager_
         ->addVTable(sdbus::registerMethod("ListMachines").implementedAs([this] {
-                        refuse_if_told("ListMachines");
-                        const std::lock_guard lock(mutex_);
-                        std::vector<Listed> list;
-                        for (const auto& [name, running] : machines_)
-                            list.emplace_back(name, running.machine_class, "systemd-nspawn", running.path);
-                        return list;
-                    }),
+            refuse_if_told("ListMachines");
+            const std::lock_guard lock(mutex_);
+            std::vector<Listed> list;
+            for (const auto& [name, running] : machines_)
+                list.emplace_back(name, running.machine_class, "systemd-nspawn", running.path);
+            return list;
+        }),
                     sdbus::registerMethod("GetMachine").implementedAs([this](const std::string& name) {
                         refuse_if_told("GetMachine");
                         const std::lock_guard lock(mutex_);
@@ -59,15 +61,25 @@ void FakeMachined::start(const std::string& machine, const std::string& unit, Od
         const std::lock_guard lock(mutex_);
         auto object = sdbus::createObject(connection_, path);
         const unsigned leader = next_leader_++;
-        const auto timestamp = sdbus::registerProperty("Timestamp").withGetter([leader] { return std::uint64_t{leader} * 1000; });
-        const auto leader_property = sdbus::registerProperty("Leader").withGetter([leader] { return std::uint32_t{leader}; });
+        const auto timestamp =
+            sdbus::registerProperty("Timestamp").withGetter([leader] { return std::uint64_t{leader} * 1000; });
+        const auto leader_property =
+            sdbus::registerProperty("Leader").withGetter([leader] { return std::uint32_t{leader}; });
         const auto leader_text = sdbus::registerProperty("Leader").withGetter([] { return std::string("many"); });
         const auto unit_property = sdbus::registerProperty("Unit").withGetter([running_unit] { return running_unit; });
         switch (oddity) {
-            case Oddity::none: object->addVTable(unit_property, leader_property, timestamp).forInterface(machine_interface); break;
-            case Oddity::without_unit: object->addVTable(leader_property, timestamp).forInterface(machine_interface); break;
-            case Oddity::leader_is_text: object->addVTable(unit_property, leader_text, timestamp).forInterface(machine_interface); break;
-            case Oddity::without_object: object.reset(); break;
+            case Oddity::none:
+                object->addVTable(unit_property, leader_property, timestamp).forInterface(machine_interface);
+                break;
+            case Oddity::without_unit:
+                object->addVTable(leader_property, timestamp).forInterface(machine_interface);
+                break;
+            case Oddity::leader_is_text:
+                object->addVTable(unit_property, leader_text, timestamp).forInterface(machine_interface);
+                break;
+            case Oddity::without_object:
+                object.reset();
+                break;
         }
         machines_[machine] = {machine_class, path, std::move(object)};
     }

@@ -11,8 +11,8 @@ namespace cuda_nspawn::bus_tests {
 namespace {
 
 constexpr const char* manager_interface = "org.freedesktop.systemd1.Manager";
-using Listed = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string, sdbus::ObjectPath,
-                             std::uint32_t, std::string, sdbus::ObjectPath>;
+using Listed = sdbus::Struct<std::string, std::string, std::string, std::string, std::string, std::string,
+                             sdbus::ObjectPath, std::uint32_t, std::string, sdbus::ObjectPath>;
 using Property = sdbus::Struct<std::string, sdbus::Variant>;
 using Rule = sdbus::Struct<std::string, std::string>;
 using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t, std::uint64_t,
@@ -26,56 +26,61 @@ std::string between(const std::string& text, const std::string& first, const std
 }  // namespace
 
 FakeSystemd::FakeSystemd(sdbus::IConnection& connection, FakeHost& host, News& news)
-    : connection_(connection), host_(host), news_(news), manager_(sdbus::createObject(connection, Path{"/org/freedesktop/systemd1"})) {
+    : connection_(connection),
+      host_(host),
+      news_(news),
+      manager_(sdbus::createObject(connection, Path{"/org/freedesktop/systemd1"})) {
     register_manager();
     connection.requestName(sdbus::ServiceName{"org.freedesktop.systemd1"});
 }
 
 void FakeSystemd::register_manager() {
     manager_
-        ->addVTable(
-            sdbus::registerMethod("Subscribe").implementedAs([this] { note("Subscribe"); }),
-            sdbus::registerMethod("Reload").implementedAs([this] {
-                note("Reload");
-                refuse_if_told("Reload");
-            }),
-            sdbus::registerMethod("StartUnit").implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
-                take_job(std::move(result), unit, true);
-            }),
-            sdbus::registerMethod("StopUnit").implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
-                take_job(std::move(result), unit, false);
-            }),
-            sdbus::registerMethod("GetUnit").implementedAs([this](const std::string& unit) {
-                note("GetUnit " + unit);
-                refuse_if_told("GetUnit");
-                return unit_object(unit);
-            }),
-            sdbus::registerMethod("LoadUnit").implementedAs([this](const std::string& unit) {
-                note("LoadUnit " + unit);
-                refuse_if_told("LoadUnit");
-                return unit_object(unit);
-            }),
-            sdbus::registerMethod("ListUnitsByPatterns")
-                .implementedAs([this](const std::vector<std::string>&, const std::vector<std::string>&) {
-                    refuse_if_told("ListUnitsByPatterns");
-                    const std::lock_guard lock(mutex_);
-                    std::vector<Listed> list;
-                    for (const std::string& unit : loaded_)
-                        list.emplace_back(unit, "", "loaded", "active", "running", "", Path{"/"}, 0U, "", Path{"/"});
-                    return list;
-                }),
-            sdbus::registerMethod("SetUnitProperties")
-                .implementedAs([this](const std::string& unit, bool, const std::vector<Property>& properties) {
-                    note("SetUnitProperties " + unit);
-                    refuse_if_told("SetUnitProperties");
-                    const std::lock_guard lock(mutex_);
-                    for (const Property& property : properties) {
-                        const auto list = std::get<1>(property).get<std::vector<Rule>>();
-                        if (list.empty()) rules_[unit].clear();
-                        rules_[unit].insert(rules_[unit].end(), list.begin(), list.end());
-                    }
-                }),
-            sdbus::registerSignal("JobRemoved").withParameters<std::uint32_t, Path, std::string, std::string>())
+        ->addVTable(sdbus::registerMethod("Subscribe").implementedAs([this] { note("Subscribe"); }),
+                    sdbus::registerMethod("Reload").implementedAs([this] {
+                        note("Reload");
+                        refuse_if_told("Reload");
+                    }),
+                    sdbus::registerMethod("StartUnit")
+                        .implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
+                            take_job(std::move(result), unit, true);
+                        }),
+                    sdbus::registerMethod("StopUnit")
+                        .implementedAs([this](sdbus::Result<Path>&& result, std::string unit, std::string) {
+                            take_job(std::move(result), unit, false);
+                        }),
+                    sdbus::registerMethod("GetUnit").implementedAs([this](const std::string& unit) {
+                        note("GetUnit " + unit);
+                        refuse_if_told("GetUnit");
+                        return unit_object(unit);
+                    }),
+                    sdbus::registerMethod("LoadUnit").implementedAs([this](const std::string& unit) {
+                        note("LoadUnit " + unit);
+                        refuse_if_told("LoadUnit");
+                        return unit_object(unit);
+                    }),
+                    sdbus::registerMethod("ListUnitsByPatterns")
+                        .implementedAs([this](const std::vector<std::string>&, const std::vector<std::string>&) {
+                            refuse_if_told("ListUnitsByPatterns");
+                            const std::lock_guard lock(mutex_);
+                            std::vector<Listed> list;
+                            for (const std::string& unit : loaded_)
+                                list.emplace_back(unit, "", "loaded", "active", "running", "", Path{"/"}, 0U, "",
+                                                  Path{"/"});
+                            return list;
+                        }),
+                    sdbus::registerMethod("SetUnitProperties")
+                        .implementedAs([this](const std::string& unit, bool, const std::vector<Property>& properties) {
+                            note("SetUnitProperties " + unit);
+                            refuse_if_told("SetUnitProperties");
+                            const std::lock_guard lock(mutex_);
+                            for (const Property& property : properties) {
+                                const auto list = std::get<1>(property).get<std::vector<Rule>>();
+                                if (list.empty()) rules_[unit].clear();
+                                rules_[unit].insert(rules_[unit].end(), list.begin(), list.end());
+                            }
+                        }),
+                    sdbus::registerSignal("JobRemoved").withParameters<std::uint32_t, Path, std::string, std::string>())
         .forInterface(manager_interface);
 }
 
@@ -101,21 +106,25 @@ FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
     auto& object = units_[unit];
     if (object) return path;
     object = sdbus::createObject(connection_, path);
-    object->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] {
-                          const std::lock_guard guard(mutex_);
-                          return std::string(active_.contains(unit) ? "active" : "inactive");
-                      }),
-                      sdbus::registerProperty("DropInPaths").withGetter([] { return std::vector<std::string>(); }))
+    object
+        ->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] {
+            const std::lock_guard guard(mutex_);
+            return std::string(active_.contains(unit) ? "active" : "inactive");
+        }),
+                    sdbus::registerProperty("DropInPaths").withGetter([] { return std::vector<std::string>(); }))
         .forInterface("org.freedesktop.systemd1.Unit");
-    const char* interface = unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
+    const char* interface =
+        unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
     if (wrong_device_allow_)
-        object->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([] { return std::string("all"); })).forInterface(interface);
+        object->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([] { return std::string("all"); }))
+            .forInterface(interface);
     else
-        object->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([this, unit] {
-                              const std::lock_guard guard(mutex_);
-                              return rules_[unit];
-                          }),
-                          sdbus::registerProperty("ExecStart").withGetter([] { return std::vector<Command>(); }))
+        object
+            ->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([this, unit] {
+                const std::lock_guard guard(mutex_);
+                return rules_[unit];
+            }),
+                        sdbus::registerProperty("ExecStart").withGetter([] { return std::vector<Command>(); }))
             .forInterface(interface);
     return path;
 }
@@ -131,7 +140,8 @@ void FakeSystemd::take_job(sdbus::Result<Path>&& result, const std::string& unit
     }
     note((start ? "StartUnit " : "StopUnit ") + unit);
     if (!job.behaviour.error.empty())
-        return result.returnError(sdbus::Error(sdbus::Error::Name("org.freedesktop.systemd1.NoSuchUnit"), job.behaviour.error));
+        return result.returnError(
+            sdbus::Error(sdbus::Error::Name("org.freedesktop.systemd1.NoSuchUnit"), job.behaviour.error));
     if (job.behaviour.early) carry_out(job);
     result.returnResults(job.path);
     if (job.behaviour.early) return;
@@ -158,7 +168,9 @@ void FakeSystemd::carry_out(const Job& job) {
         if (job.start && on_machine_start) on_machine_start(between(job.unit, "@", ".service"));
         if (!job.start && on_machine_stop) on_machine_stop(job.unit);
     }
-    manager_->emitSignal("JobRemoved").onInterface(manager_interface).withArguments(job.id, job.path, job.unit, job.behaviour.result);
+    manager_->emitSignal("JobRemoved")
+        .onInterface(manager_interface)
+        .withArguments(job.id, job.path, job.unit, job.behaviour.result);
 }
 
 void FakeSystemd::write_report(const Job& job) {
@@ -211,8 +223,8 @@ std::vector<std::string> FakeSystemd::calls() {
 
 unsigned FakeSystemd::count(const std::string& call_prefix) {
     const auto made = calls();
-    return static_cast<unsigned>(
-        std::count_if(made.begin(), made.end(), [&](const std::string& call) { return call.starts_with(call_prefix); }));
+    return static_cast<unsigned>(std::count_if(made.begin(), made.end(),
+                                               [&](const std::string& call) { return call.starts_with(call_prefix); }));
 }
 
 std::map<std::string, std::vector<std::string>> FakeSystemd::rules() {

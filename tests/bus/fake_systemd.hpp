@@ -22,12 +22,12 @@ public:
 
     // How units whose name begins so behave.
     struct Behaviour {
-        std::string error;             // StartUnit itself fails
-        std::string result = "done";   // of the job
-        bool early = false;            // JobRemoved comes before the answer to StartUnit
-        bool held = false;             // the job waits for finish()
-        bool without_report = false;   // a worker that writes none
-        std::string report;            // a worker's, instead of the right one
+        std::string error{};          // StartUnit itself fails
+        std::string result = "done";  // of the job
+        bool early = false;           // JobRemoved comes before the answer to StartUnit
+        bool held = false;            // the job waits for finish()
+        bool without_report = false;  // a worker that writes none
+        std::string report{};         // a worker's, instead of the right one
     };
     void set(const std::string& unit_prefix, Behaviour behaviour);
     void finish(const std::string& unit_prefix);  // all held jobs of those units
@@ -39,8 +39,8 @@ public:
 
     std::function<void(const std::string& machine)> on_machine_start;
     std::function<void(const std::string& unit)> on_machine_stop;
-    void fail(const std::string& method);                      // its calls are answered with an error
-    void set_loaded(const std::vector<std::string>& units);    // what ListUnitsByPatterns tells
+    void fail(const std::string& method);                           // its calls are answered with an error
+    void set_loaded(const std::vector<std::string>& units);         // what ListUnitsByPatterns tells
     void tell_wrong_device_allow() { wrong_device_allow_ = true; }  // before the daemon asks; and no ExecStart
 
 private:

@@ -5,11 +5,11 @@
 namespace cuda_nspawn::bus_tests {
 namespace {
 
+using sdbus::ObjectPath;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using sdbus::ObjectPath;
 
 class BusMachines : public BusFixture {
 protected:
@@ -90,10 +90,12 @@ TEST_F(BusMachines, changes_are_signalled_with_the_names_of_the_properties) {
     machined->start("a");
     ASSERT_TRUE(wait_for_verdict("a", "passed"));
     for (const char* property : {"State", "StateText", "Unit", "Verdict", "VerdictText", "Checks", "LastSelfTest"})
-        EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", machine_a, property) > 0; })) << property;
+        EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", machine_a, property) > 0; }))
+            << property;
     EXPECT_EQ(count_signals("PropertiesChanged", machine_a, "Policy"), 0U);
     EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", gpu0, "Machines") > 0; }));
-    EXPECT_THAT(properties(gpu0, "org.cudanspawn1.Gpu").at("Machines").get<std::vector<std::string>>(), ElementsAre("a"));
+    EXPECT_THAT(properties(gpu0, "org.cudanspawn1.Gpu").at("Machines").get<std::vector<std::string>>(),
+                ElementsAre("a"));
 }
 
 TEST_F(BusMachines, two_machines_hold_what_each_was_granted) {

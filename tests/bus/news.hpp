@@ -27,7 +27,7 @@ public:
             if (condition()) return true;
             if (std::chrono::steady_clock::now() >= deadline) return false;
             std::unique_lock lock(mutex_);
-            changed_.wait_for(lock, std::chrono::milliseconds(100), [&] { return count_ != seen; });
+            changed_.wait_for(lock, std::chrono::milliseconds(20), [&] { return count_ != seen; });
         }
     }
 

@@ -19,7 +19,8 @@ Process::Process(const std::vector<std::string>& arguments, const std::map<std::
     argv.push_back(nullptr);
     std::vector<std::string> settings;
     for (char** entry = environ; *entry != nullptr; ++entry)
-        if (!environment.contains(std::string(*entry).substr(0, std::string(*entry).find('=')))) settings.emplace_back(*entry);
+        if (!environment.contains(std::string(*entry).substr(0, std::string(*entry).find('='))))
+            settings.emplace_back(*entry);
     for (const auto& [name, value] : environment) settings.push_back(name + "=" + value);
     std::vector<char*> envp;
     for (std::string& setting : settings) envp.push_back(setting.data());

@@ -7,8 +7,8 @@
 namespace cuda_nspawn::bus_tests {
 namespace {
 
-using ::testing::HasSubstr;
 using sdbus::ObjectPath;
+using ::testing::HasSubstr;
 
 class BusProcess : public BusFixture {};
 
@@ -23,7 +23,8 @@ TEST_F(BusProcess, ends_cleanly_with_work_under_way) {
     systemd->set("cuda-nspawn-test", {.held = true});
     machined->start("a");
     ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-test"); }));
-    auto waiting = call_later<ObjectPath, Changes>("Attach", "a", Options{{"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    auto waiting = call_later<ObjectPath, Changes>(
+        "Attach", "a", Options{{"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
     ASSERT_TRUE(wait_until([&] { return count_signals("JobNew", "/org/cudanspawn1") == 1; }));
     daemon->signal(SIGTERM);
     EXPECT_EQ(daemon->wait(), 0) << log();
@@ -50,7 +51,8 @@ TEST_F(BusProcess, a_lost_bus_with_calls_under_way_ends_it_the_same) {
     start_daemon_with("gpus: [0]\n");
     systemd->set("cuda-nspawn-", {.held = true});
     machined->start("a");
-    auto waiting = call_later<ObjectPath, Changes>("Attach", "a", Options{{"fresh", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    auto waiting = call_later<ObjectPath, Changes>(
+        "Attach", "a", Options{{"fresh", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
     ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-"); }));
     kill_bus();
     EXPECT_EQ(daemon->wait(), 1) << log();

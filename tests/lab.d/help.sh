@@ -36,7 +36,7 @@ Gives two guests of different distributions their GPUs, by one command each, and
 END
         test) cat <<'END' ;;
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
-Runs the named suites in the lab, or all: unit, bus, style, tidy, and the programs in tests/system.
+Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         bench) cat <<'END' ;;

@@ -59,7 +59,7 @@ slim_guest() {
 
 write_pack() {    # PLACE FILE
     tar --create --numeric-owner --xattrs --sort=name --directory "$1" . |
-        xz --threads=1 --lzma2=preset=6,dict=256MiB >"$2.new" || return 1
+        xz --threads=1 --lzma2=preset=3,dict=256MiB >"$2.new" || return 1
     mv "$2.new" "$2"
     ls -l "$2"
 }

@@ -3,6 +3,7 @@
 #
 #   unit, bus      ctest, by label
 #   style, tidy    tests/lab.d/style and tidy: format, linters; clang-tidy
+#   asan           unit and bus once more, with sanitizers
 #   others         programs tests/system/NAME; the last line each prints is its closing line, `NAME: N passed, N failed`
 
 system_suites() {
@@ -12,7 +13,7 @@ system_suites() {
     done
 }
 
-house_suites=(unit bus style tidy)
+house_suites=(unit bus style tidy asan)
 
 all_suites() { printf '%s\n' "${house_suites[@]}"; system_suites; }
 
@@ -32,7 +33,7 @@ check_suites() {    # SUITE…: all of them exist, and can run on what the host 
 run_suite() {
     case $1 in
         unit | bus) inside ctest --test-dir /build --label-regex "^$1\$" --no-tests=error --output-on-failure ;;
-        style | tidy) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
+        style | tidy | asan) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
         *) inside env BUILD_DIR=/build "/src/tests/system/$1" ;;
     esac
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # used by the suites
 # What the system suites share. Sourced by tests/system/*, which run in the lab's host.
 #
 # A suite is files of cases: every function in them whose name begins with a letter is a case, its name a sentence, run in
@@ -23,7 +23,7 @@ run_case() {    # FUNCTION
     # Microseconds, so that lines of the case before are not taken for ours.
     case_begin=$(date '+%Y-%m-%d %H:%M:%S.%6N')
     # Not in a condition: `set -e` would be off in the case.
-    (set -eE; trap 'echo "line ${BASH_LINENO[0]} of ${BASH_SOURCE[1]##*/}: $BASH_COMMAND"' ERR; "$1") >"$log" 2>&1 </dev/null
+    (set -eE; trap where_it_failed ERR; "$1") >"$log" 2>&1 </dev/null
     status=$?
     begin=$((${EPOCHREALTIME/./} - ${begin/./}))
     if [ "$status" -eq 0 ]; then
@@ -38,6 +38,11 @@ run_case() {    # FUNCTION
         evidence | sed 's/^/        | /'
     fi
     rm -f "$log"
+}
+
+# Of the case itself; what fails within $(…) is often meant to.
+where_it_failed() {
+    [ "$BASH_SUBSHELL" -gt 1 ] || echo "in line ${BASH_LINENO[0]} of ${BASH_SOURCE[1]##*/}: $BASH_COMMAND"
 }
 
 evidence() {
@@ -100,18 +105,24 @@ refused() {    # COMMAND…: it fails; what it says goes on
 
 object_of() {    # MACHINE
     local answer
-    answer=$(busctl call $bus /org/cudanspawn1 $bus.Manager GetMachine s "$1") || return
+    answer=$(busctl call "$bus" /org/cudanspawn1 "$bus.Manager" GetMachine s "$1") || return
     answer=${answer#o \"}
     printf '%s' "${answer%\"}"
+}
+
+unescaped() {
+    local text=$1
+    text=${text//\\\"/\"} text=${text//\\\'/\'}
+    printf '%s' "${text//\\\\/\\}"
 }
 
 # As busctl prints it, a single string without the quotes.
 property() {    # MACHINE NAME
     local object answer
     object=$(object_of "$1") || return
-    answer=$(busctl get-property $bus "$object" $bus.Machine "$2") || return
+    answer=$(busctl get-property "$bus" "$object" "$bus.Machine" "$2") || return
     case $answer in
-        's "'*) answer=${answer#s \"} answer=${answer%\"} answer=${answer//\\\"/\"} ;;
+        's "'*) answer=${answer#s \"} answer=$(unescaped "${answer%\"}") ;;
         't '*) answer=${answer#t } ;;
     esac
     printf '%s' "$answer"
@@ -120,7 +131,7 @@ property() {    # MACHINE NAME
 property_is() { [ "$(property "$1" "$2")" = "$3" ]; }
 property_has() { [[ $(property "$1" "$2") == *"$3"* ]]; }
 
-job_of() { busctl call $bus /org/cudanspawn1 $bus.Manager "$@"; }
+job_of() { busctl call "$bus" /org/cudanspawn1 "$bus.Manager" "$@"; }
 
 # --- machines --------------------------------------------------------------------------------------------------------
 
@@ -236,6 +247,6 @@ sees_exactly() {    # MACHINE GPU-INDEX…: by nvidia-smi in the guest, found by
     same "$machine: nvidia-smi -L" "$(in_guest "$machine" nvidia-smi -L | sed -E 's/.*UUID: (GPU-[^)]*).*/\1/' | tr '\n' ' ')" "$expected"
 }
 
-device_rules() { systemctl show --property=DeviceAllow --value "$(unit_of "$1")"; }
+device_rules() { systemctl show --property=DeviceAllow --value "$(unit_of "$1")" | sort -u; }
 
 has_no_rules_of_ours() { lacks "DeviceAllow of $(unit_of "$1")" "$(device_rules "$1")" /dev/char/; }

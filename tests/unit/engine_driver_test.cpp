@@ -5,14 +5,14 @@
 namespace cuda_nspawn {
 namespace {
 
+using testing::Call;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
-using testing::Call;
 using testing::make_driver;
 using testing::make_policy;
+using ::testing::Not;
 
 class EngineDriver : public testing::EngineFixture {};
 
@@ -68,6 +68,21 @@ TEST_F(EngineDriver, upgraded_files_without_the_modules_reload_keep_the_generati
     EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
 }
 
+TEST_F(EngineDriver, a_daemon_that_starts_during_a_mismatch_takes_the_generation_that_fits_from_the_store) {
+    ports.store = {"999.42.01-0123456789abcdef", "1000.1-0123456789abcdef"};
+    Driver driver = make_driver("1000.1");
+    driver.kernel_version = "999.42.01";
+    engine.set_driver(driver);
+    set_policies({make_policy("a")});
+    ports.answer_all();
+    EXPECT_EQ(machine().exposed->generation, "999.42.01-0123456789abcdef");
+    EXPECT_THAT(ports.log, Not(Contains(HasSubstr("build"))));
+    EXPECT_THAT(engine.driver().notes, ElementsAre(HasSubstr("the driver files on the host are 1000.1")));
+    engine.set_driver(make_driver("1000.1"));
+    ports.answer_all();
+    EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
+}
+
 TEST_F(EngineDriver, a_mismatch_from_the_start_is_named) {
     Driver driver = make_driver("1000.1");
     driver.kernel_version = "999.42.01";
@@ -83,7 +98,8 @@ TEST_F(EngineDriver, a_build_that_fails_is_the_obstacle) {
     ports.fail("build", "no space left in /var/lib/cuda-nspawn");
     ports.answer_all();
     EXPECT_EQ(state(), "blocked");
-    EXPECT_EQ(state_text(), "the driver's files could not be copied to the store: no space left in /var/lib/cuda-nspawn");
+    EXPECT_EQ(state_text(),
+              "the driver's files could not be copied to the store: no space left in /var/lib/cuda-nspawn");
     EXPECT_EQ(engine.build_failure(), state_text());
 }
 

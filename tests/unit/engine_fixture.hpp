@@ -1,4 +1,5 @@
-// An engine between ports that do nothing until they are told to answer, and an observer that writes down what it hears.
+// An engine between ports that do nothing until they are told to answer, and an observer that writes down what it
+// hears.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -41,10 +42,10 @@ class FakePorts final : public Ports {
 public:
     std::vector<std::string> log;  // every call, "VERB SUBJECT", in order
     std::deque<Call> pending;
-    std::set<std::string> store;                    // complete generations
-    std::map<std::string, Plan> on_disk;            // by machine, what the default answers exposed
-    std::map<std::string, Remembered> memory;       // by machine
-    std::map<std::string, std::string> gpu_uuids;   // by node name: what the guest sees there
+    std::set<std::string> store;                               // complete generations
+    std::map<std::string, Plan> on_disk;                       // by machine, what the default answers exposed
+    std::map<std::string, Remembered> memory;                  // by machine
+    std::map<std::string, std::string> gpu_uuids;              // by node name: what the guest sees there
     std::function<void(const std::string& machine)> on_start;  // before start is answered
     Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
@@ -55,6 +56,10 @@ public:
         add({"build", generation}, std::move(reply));
     }
     bool has_generation(const std::string& generation) const override { return store.contains(generation); }
+    std::string find_generation(const std::string& version) const override {
+        const auto found = store.lower_bound(version + "-");
+        return found != store.end() && found->starts_with(version + "-") ? *found : "";
+    }
     void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override {
         add({dry_run ? "dry-run" : "expose", plan.machine, plan}, std::move(reply));
     }
@@ -68,8 +73,12 @@ public:
     void release(const Instance& instance, Reply<std::string> reply) override {
         add({"release", instance.unit}, std::move(reply));
     }
-    void start(const std::string& machine, Reply<std::string> reply) override { add({"start", machine}, std::move(reply)); }
-    void stop(const Instance& instance, Reply<std::string> reply) override { add({"stop", instance.unit}, std::move(reply)); }
+    void start(const std::string& machine, Reply<std::string> reply) override {
+        add({"start", machine}, std::move(reply));
+    }
+    void stop(const Instance& instance, Reply<std::string> reply) override {
+        add({"stop", instance.unit}, std::move(reply));
+    }
     void follow(const std::string& machine, bool active) override {
         log.push_back((active ? "follow " : "unfollow ") + machine);
     }
@@ -107,7 +116,7 @@ public:
         const Call call = take(verb);
         if (const auto* looked = std::get_if<Reply<Looked>>(&call.reply)) (*looked)({{}, sentence});
         if (const auto* text = std::get_if<Reply<std::string>>(&call.reply)) (*text)(sentence);
-        if (const auto* exposed = std::get_if<Reply<Exposed>>(&call.reply)) (*exposed)({{}, {}, {}, 0, false, sentence});
+        if (const auto* exposed = std::get_if<Reply<Exposed>>(&call.reply)) (*exposed)(failed_exposure(sentence));
         if (const auto* granted = std::get_if<Reply<Granted>>(&call.reply)) (*granted)({{}, sentence});
         if (const auto* tested = std::get_if<Reply<Tested>>(&call.reply)) (*tested)({{}, {}, sentence});
     }
@@ -132,8 +141,16 @@ public:
                 output += "{\"gpu\":\"" + uuid->second + "\"}\n";
         return {{TestEnd::exited, 0, output + "{\"end\":true}\n", "", 42}, {}, ""};
     }
+    static Exposed failed_exposure(const std::string& sentence) {
+        Exposed exposed;
+        exposed.failure = sentence;
+        return exposed;
+    }
     static Tested failed() {
-        return {{TestEnd::exited, 1, "{\"check\":\"init\",\"result\":\"failed\",\"detail\":\"cuInit: 999\"}\n{\"end\":true}\n", "", 42}, {}, ""};
+        return {{TestEnd::exited, 1,
+                 "{\"check\":\"init\",\"result\":\"failed\",\"detail\":\"cuInit: 999\"}\n{\"end\":true}\n", "", 42},
+                {},
+                ""};
     }
 
 private:
@@ -196,8 +213,15 @@ inline Driver make_driver(const std::string& version = "999.42.01") {
     driver.gpus = {{0, 0, uuid0, "0000:01:00.0", "Model", 195},
                    {1, 1, uuid1, "0000:02:00.0", "Model", 195},
                    {2, 4, uuid2, "0000:03:00.0", "Model", 195}};
-    driver.files.push_back({Capability::compute, FileKind::library, "/lib/libcuda.so." + version, "libcuda.so." + version,
-                            {"libcuda.so.1"}, 1, 1, "", ""});
+    driver.files.push_back({Capability::compute,
+                            FileKind::library,
+                            "/lib/libcuda.so." + version,
+                            "libcuda.so." + version,
+                            {"libcuda.so.1"},
+                            1,
+                            1,
+                            "",
+                            ""});
     return driver;
 }
 

@@ -5,14 +5,14 @@
 namespace cuda_nspawn {
 namespace {
 
+using testing::Call;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
-using testing::Call;
 using testing::make_driver;
 using testing::make_policy;
+using ::testing::Not;
 
 class EngineInstances : public testing::EngineFixture {
 protected:
@@ -172,19 +172,18 @@ TEST_F(EngineInstances, comparison_finds_what_ended_and_started_unseen) {
     EXPECT_FALSE(engine.machines().contains("other"));
 }
 
-TEST_F(EngineInstances, a_remembered_instance_keeps_its_verdict_and_is_not_tested_again) {
-    Verdict verdict;
-    verdict.result = VerdictResult::passed;
-    verdict.summary = "passed: before";
-    engine.set_instances({{"a", instance("a")}});
-    engine.restore("a", {instance("a"), false, verdict, 77});
-    engine.set_driver(make_driver());
-    set_policies({make_policy("a")});
+TEST_F(EngineInstances, a_daemon_that_starts_again_leaves_a_tested_machine_alone) {
+    run();
+    ports.store.insert(generation_name(make_driver()));
+    Engine again{ports, observer};
+    again.set_instances({{"a", instance("a")}});
+    again.restore("a", ports.memory.at("a"));
+    again.set_driver(make_driver());
+    again.set_policies({{"a", make_policy("a")}});
     ports.answer_all();
-    EXPECT_EQ(state_text(), "passed: before");
-    EXPECT_EQ(machine().tested_usec, 77U);
-    EXPECT_THAT(ports.log, Not(Contains("test a")));
-    EXPECT_THAT(ports.log, Not(Contains("follow a")));
+    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "grant systemd-nspawn@a.service"));
+    EXPECT_EQ(again.machine("a").verdict, machine().verdict);
+    EXPECT_EQ(again.machine("a").tested_usec, machine().tested_usec);
 }
 
 TEST_F(EngineInstances, a_remembered_detach_holds_and_opens_nothing_for_a_moment) {
@@ -246,7 +245,7 @@ TEST_F(EngineInstances, a_machine_without_policy_loses_the_gpu_now_and_everythin
     run();
     set_policies({});
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service", "expose a", "reload a"));
+    EXPECT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service", "expose a", "unfollow a", "reload a"));
     EXPECT_TRUE(ports.on_disk.at("a").keep_directory) << "the running guest has it bound";
     EXPECT_EQ(state(), "blocked");
     engine.machine_ended("a");

@@ -5,15 +5,15 @@
 namespace cuda_nspawn {
 namespace {
 
+using testing::Call;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
-using testing::Call;
 using testing::make_driver;
 using testing::make_policy;
 using testing::names_of;
+using ::testing::Not;
 
 class EngineJobs : public testing::EngineFixture {
 protected:
@@ -44,8 +44,8 @@ TEST_F(EngineJobs, attach_with_start_and_test_ends_with_the_verdict) {
     prepare();
     const unsigned id = engine.attach("a", {true, true, false});
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "start a", "follow a",
-                                          "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_THAT(ports.news(),
+                ElementsAre("look a", "expose a", "start a", "follow a", "grant systemd-nspawn@a.service", "test a"));
     EXPECT_EQ(job(id).result, JobResult::done);
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
@@ -147,6 +147,32 @@ TEST_F(EngineJobs, a_later_opposite_supersedes) {
     EXPECT_THAT(ports.log, Not(Contains("start a")));
 }
 
+TEST_F(EngineJobs, a_detach_during_the_start_holds_for_what_then_runs) {
+    prepare();
+    engine.attach("a", {true, true, false});
+    ports.answer_all("start");
+    const unsigned id = engine.detach("a");
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "detached until the machine starts again");
+    EXPECT_EQ(machine().granted, std::vector<DeviceNode>());
+    EXPECT_THAT(ports.log, Not(Contains("test a")));
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_FALSE(machine().revoked);
+}
+
+TEST_F(EngineJobs, a_detach_during_a_start_that_fails_is_over_with_it) {
+    prepare();
+    engine.attach("a", {true, true, false});
+    ports.answer_all("start");
+    engine.detach("a");
+    ports.fail("start", "no");
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_FALSE(machine().revoked);
+    EXPECT_EQ(state(), "ready");
+}
+
 TEST_F(EngineJobs, a_self_test_is_superseded_by_detach_and_its_late_report_is_no_verdict) {
     run();
     const unsigned test = engine.self_test("a", SelfTestLevel::quick);
@@ -179,6 +205,16 @@ TEST_F(EngineJobs, self_test_is_done_when_asked_for_though_the_policy_says_off) 
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
 
+TEST_F(EngineJobs, the_level_of_a_self_test_is_of_that_one_only) {
+    run();
+    engine.self_test("a", SelfTestLevel::full);
+    EXPECT_EQ(ports.pending.front().request.level, SelfTestLevel::full);
+    ports.answer_all();
+    engine.attach("a", {false, true, true});
+    ports.answer_all("test");
+    EXPECT_EQ(ports.pending.front().request.level, SelfTestLevel::quick);
+}
+
 TEST_F(EngineJobs, what_cannot_be_done_is_refused_with_the_way_out) {
     prepare();
     EXPECT_EQ(refusal([&] { engine.attach("nobody", {}); }), "NoSuchMachine");
@@ -189,7 +225,6 @@ TEST_F(EngineJobs, what_cannot_be_done_is_refused_with_the_way_out) {
     EXPECT_THAT(text_, HasSubstr("systemctl start cuda-nspawn@a.service"));
     engine.machine_started("a", instance("a"));
     ports.answer_all();
-    EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::full); }), "NotSupported");
     engine.detach("a");
     EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::quick); }), "Detached");
 }

@@ -9,10 +9,10 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using testing::make_driver;
 using testing::make_policy;
 using testing::names_of;
+using ::testing::Not;
 
 class EngineSteps : public testing::EngineFixture {};
 
@@ -28,7 +28,8 @@ TEST_F(EngineSteps, prepares_a_machine_that_does_not_run_and_grants_nothing) {
     EXPECT_THAT(ports.news(), ElementsAre("build " + generation, "look a", "expose a", "reload a"));
     EXPECT_EQ(state(), "ready");
     EXPECT_EQ(machine().exposed->generation, generation);
-    EXPECT_THAT(names_of(machine().exposed->nodes), ElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"));
+    EXPECT_THAT(names_of(machine().exposed->nodes),
+                ElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"));
 }
 
 TEST_F(EngineSteps, a_machine_that_starts_is_granted_and_tested) {
@@ -215,6 +216,19 @@ TEST_F(EngineSteps, a_change_of_image_or_settings_during_an_exposure_leads_to_an
     ports.answer("expose");
     ports.answer_all();
     EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "look a", "expose a"));
+}
+
+TEST_F(EngineSteps, what_could_not_all_be_removed_yet_is_removed_after_the_units_were_read) {
+    prepare();
+    set_policies({});
+    Exposed partly;
+    partly.changes = {{"remove", "/run/systemd/nspawn/a.nspawn", ""}};
+    partly.units_changed = true;
+    partly.incomplete = true;
+    std::get<Reply<Exposed>>(ports.take("expose").reply)(partly);
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "reload a", "expose a", "reload a"));
+    EXPECT_THAT(engine.machines(), IsEmpty());
 }
 
 TEST_F(EngineSteps, what_is_not_known_any_more_changes_nothing) {

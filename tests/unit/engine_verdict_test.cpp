@@ -9,8 +9,8 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using testing::make_policy;
+using ::testing::Not;
 
 class EngineVerdict : public testing::EngineFixture {
 protected:

@@ -59,13 +59,16 @@ protected:
 TEST_F(Examples, load_all_and_are_known_here) {
     std::vector<std::string> names;
     for (const auto& [name, policy] : policies_) names.push_back(name);
-    EXPECT_THAT(names, ElementsAre("all-gpus", "compute-only", "defaults", "detach-on-failure", "no-gpu", "no-self-test",
-                                   "one-by-index", "one-by-pci-address", "one-by-uuid", "several-gpus", "stop-on-failure"));
+    EXPECT_THAT(names,
+                ElementsAre("all-gpus", "compute-only", "defaults", "detach-on-failure", "no-gpu", "no-self-test",
+                            "one-by-index", "one-by-pci-address", "one-by-uuid", "several-gpus", "stop-on-failure"));
 }
 
 TEST_F(Examples, are_for_the_machine_of_their_name) {
     for (const auto& [name, policy] : policies_)
-        if (name != "defaults") EXPECT_EQ(policy.machine, name);
+        if (name != "defaults") {
+            EXPECT_EQ(policy.machine, name);
+        }
 }
 
 TEST_F(Examples, name_gpus_in_every_way) {

@@ -11,10 +11,10 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 using testing::make_driver;
 using testing::make_policy;
 using testing::names_of;
+using ::testing::Not;
 
 const std::string generation = "999.42.01-0123456789abcdef";
 const Image image = [] {
@@ -49,7 +49,8 @@ TEST(Planning, gives_modeset_for_display_only) {
     Driver driver = make_driver();
     driver.modeset = DeviceNode{"nvidia-modeset", 195, 254};
     Policy policy = make_policy("a");
-    EXPECT_THAT(names_of(make_plan(policy, driver, generation, image, false).plan.nodes), Not(Contains("nvidia-modeset")));
+    EXPECT_THAT(names_of(make_plan(policy, driver, generation, image, false).plan.nodes),
+                Not(Contains("nvidia-modeset")));
     policy.capabilities.push_back(Capability::display);
     EXPECT_THAT(names_of(make_plan(policy, driver, generation, image, false).plan.nodes), Contains("nvidia-modeset"));
     EXPECT_THAT(names_of(all_nodes(driver)), Contains("nvidia-modeset")) << "the probe tries it for everybody";

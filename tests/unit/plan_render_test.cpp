@@ -23,7 +23,8 @@ protected:
         plan.machine = "a";
         plan.policy_path = "/etc/cuda-nspawn/machines/a.yaml";
         plan.present = plan.mounts = true;
-        context.inside = {{"setup", ""}, {"units/setup.service", ""}, {"units/wants/setup.service", "../setup.service"}};
+        context.inside = {
+            {"setup", ""}, {"units/setup.service", ""}, {"units/wants/setup.service", "../setup.service"}};
     }
     void grant() {
         plan.generation = "999-1";
@@ -46,27 +47,28 @@ protected:
 };
 
 TEST_F(Rendering, a_prepared_machine) {
-    EXPECT_THAT(list(), ElementsAre("directory " + dir, "directory " + dir + "/dev", "directory " + dir + "/guest",
-                                    "shared " + dir + "/guest/setup", "directory " + dir + "/guest/units",
-                                    "shared " + dir + "/guest/units/setup.service",
-                                    "directory " + dir + "/guest/units/wants",
-                                    "link " + dir + "/guest/units/wants/setup.service",
-                                    "file /run/systemd/nspawn/a.nspawn", "file " + unit_drop_in_path("a"),
-                                    "file " + scope_drop_in_path("a")));
+    EXPECT_THAT(list(),
+                ElementsAre("directory " + dir, "directory " + dir + "/dev", "directory " + dir + "/guest",
+                            "shared " + dir + "/guest/setup", "directory " + dir + "/guest/units",
+                            "shared " + dir + "/guest/units/setup.service", "directory " + dir + "/guest/units/wants",
+                            "link " + dir + "/guest/units/wants/setup.service", "file /run/systemd/nspawn/a.nspawn",
+                            "file " + unit_drop_in_path("a"), "file " + scope_drop_in_path("a")));
 }
 
 TEST_F(Rendering, a_granted_machine_adds_nodes_link_and_what_the_set_up_reads) {
     grant();
     const Rendered rendered = render(plan, context);
-    EXPECT_THAT(list(), ::testing::IsSupersetOf({"node " + dir + "/dev/nvidia0", "directory " + dir + "/dev/nvidia-caps",
-                                                 "node " + dir + "/dev/nvidia-caps/nvidia-cap1", "link " + dir + "/driver",
-                                                 "file " + dir + "/guest/ld.so.conf", "file " + dir + "/guest/links"}));
+    EXPECT_THAT(list(),
+                ::testing::IsSupersetOf({"node " + dir + "/dev/nvidia0", "directory " + dir + "/dev/nvidia-caps",
+                                         "node " + dir + "/dev/nvidia-caps/nvidia-cap1", "link " + dir + "/driver",
+                                         "file " + dir + "/guest/ld.so.conf", "file " + dir + "/guest/links"}));
     EXPECT_EQ(text(rendered, dir + "/driver"), "/run/cuda-nspawn-store/999-1");
     EXPECT_EQ(text(rendered, dir + "/guest/ld.so.conf"), mark + "/run/cuda-nspawn/driver/compute/lib\n");
     EXPECT_EQ(text(rendered, dir + "/guest/links"), "") << "nvidia-smi is of the capability utility";
-    EXPECT_EQ(text(rendered, unit_drop_in_path("a")), mark +
-                                                          "[Unit]\nWants=cuda-nspawn@a.service\n[Service]\n"
-                                                          "DeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/char/240:1 rw\n");
+    EXPECT_EQ(text(rendered, unit_drop_in_path("a")),
+              mark +
+                  "[Unit]\nWants=cuda-nspawn@a.service\n[Service]\n"
+                  "DeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/char/240:1 rw\n");
     EXPECT_EQ(text(rendered, scope_drop_in_path("a")),
               mark +
                   "[Unit]\nWants=cuda-nspawn@a.service\nPropagatesStopTo=cuda-nspawn@a.service\n[Scope]\n"
@@ -79,7 +81,9 @@ TEST_F(Rendering, every_parent_comes_before_its_children_and_nothing_comes_twice
     for (const Entry& entry : render(plan, context).entries) {
         EXPECT_THAT(seen, Not(Contains(entry.path)));
         const std::string parent = entry.path.substr(0, entry.path.rfind('/'));
-        if (entry.path.starts_with(dir + "/")) EXPECT_THAT(seen, Contains(parent)) << entry.path;
+        if (entry.path.starts_with(dir + "/")) {
+            EXPECT_THAT(seen, Contains(parent)) << entry.path;
+        }
         seen.push_back(entry.path);
     }
 }
@@ -102,7 +106,8 @@ TEST_F(Rendering, nothing_wanted_is_nothing_rendered) {
 TEST_F(Rendering, without_mounts_only_the_pull_of_our_unit_is_left) {
     plan.mounts = false;
     EXPECT_THAT(list(), ElementsAre("file " + unit_drop_in_path("a"), "file " + scope_drop_in_path("a")));
-    EXPECT_EQ(text(render(plan, context), unit_drop_in_path("a")), mark + "[Unit]\nWants=cuda-nspawn@a.service\n[Service]\n");
+    EXPECT_EQ(text(render(plan, context), unit_drop_in_path("a")),
+              mark + "[Unit]\nWants=cuda-nspawn@a.service\n[Service]\n");
 }
 
 TEST_F(Rendering, trusted_settings_are_composed_beside_and_bound_over) {

@@ -1,6 +1,7 @@
 // A host's root for the expose worker: the inside directory, a store with one complete generation, an image.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -28,6 +29,8 @@ protected:
         host.inside = tree.at("/inside");
         host.driver = make_driver();
         tree.write("/host/lib/libcuda.so.999.42.01", "E");
+        const timespec times[2]{{0, UTIME_OMIT}, {0, host.driver.files[0].mtime_ns}};
+        ::utimensat(AT_FDCWD, tree.at("/host/lib/libcuda.so.999.42.01").c_str(), times, 0);
         build_generation(host.driver, generation, tree.at("/host/var/lib/cuda-nspawn/driver"), host.root);
     }
 
@@ -46,7 +49,8 @@ protected:
         Plan plan = prepared(machine);
         plan.generation = generation;
         plan.capabilities = {Capability::compute, Capability::utility};
-        plan.nodes = {{"nvidia-uvm", 510, 0}, {"nvidia-uvm-tools", 510, 1}, {"nvidia0", 195, 0}, {"nvidiactl", 195, 255}};
+        plan.nodes = {
+            {"nvidia-uvm", 510, 0}, {"nvidia-uvm-tools", 510, 1}, {"nvidia0", 195, 0}, {"nvidiactl", 195, 255}};
         return plan;
     }
     Plan nothing(const std::string& machine = "a") const {
@@ -66,7 +70,7 @@ protected:
         for (const auto& entry : std::filesystem::recursive_directory_iterator(tree.at("/host/run"))) {
             std::string text = "/" + entry.path().lexically_relative(host.root).string();
             if (text.starts_with("/run/cuda-nspawn/machines/.inside")) continue;
-            struct stat status {};
+            struct stat status{};
             ::lstat(entry.path().c_str(), &status);
             if (S_ISLNK(status.st_mode)) text += " -> " + std::filesystem::read_symlink(entry.path()).string();
             if (S_ISCHR(status.st_mode))
@@ -82,7 +86,7 @@ protected:
         return texts;
     }
     ino_t inode(const std::string& path) const {
-        struct stat status {};
+        struct stat status{};
         if (::lstat(tree.at("/host" + path).c_str(), &status) != 0) return 0;
         return status.st_ino;
     }

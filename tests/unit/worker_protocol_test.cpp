@@ -34,7 +34,8 @@ std::string failure_of(Parse parse, std::string_view text) {
 }
 
 TEST(WorkerProtocol, an_expose_request_survives_the_way) {
-    const ExposeRequest request{{full_plan(), Plan{}}, true, {{"systemd-nspawn@a.service", "[Service]\nDeviceAllow=\n"}}};
+    const ExposeRequest request{
+        {full_plan(), Plan{}}, true, {{"systemd-nspawn@a.service", "[Service]\nDeviceAllow=\n"}}};
     const ExposeRequest parsed = parse_expose_request(to_json(request));
     EXPECT_EQ(parsed.plans, request.plans);
     EXPECT_TRUE(parsed.dry_run);
@@ -42,8 +43,14 @@ TEST(WorkerProtocol, an_expose_request_survives_the_way) {
 }
 
 TEST(WorkerProtocol, an_expose_report_survives_the_way) {
-    const ExposeReport report{{"a", {{{"create", "/x", "195:0"}}, {"a note"}, {"an error"}, 18446744073709551615U, true, ""}},
-                              {"b", {{}, {}, {}, 0, false, "refused"}}};
+    ExposeReport report;
+    Exposed& a = report["a"];
+    a.changes = {{"create", "/x", "195:0"}};
+    a.notes = {"a note"};
+    a.errors = {"an error"};
+    a.epoch = 18446744073709551615U;
+    a.units_changed = true;
+    report["b"].failure = "refused";
     const ExposeReport parsed = parse_expose_report(to_json(report));
     ASSERT_EQ(parsed.size(), 2U);
     EXPECT_EQ(parsed.at("a").changes, report.at("a").changes);

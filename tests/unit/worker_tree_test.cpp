@@ -17,10 +17,12 @@ using testing::TemporaryTree;
 
 class WorkerTree : public ::testing::Test {
 protected:
-    WorkerTree() { std::filesystem::create_directories(temporary.at("/root/run")); }
-
-    static Entry file(std::string path, std::string text) { return {EntryKind::file, std::move(path), std::move(text), {}}; }
-    static Entry link(std::string path, std::string target) { return {EntryKind::link, std::move(path), std::move(target), {}}; }
+    static Entry file(std::string path, std::string text) {
+        return {EntryKind::file, std::move(path), std::move(text), {}};
+    }
+    static Entry link(std::string path, std::string target) {
+        return {EntryKind::link, std::move(path), std::move(target), {}};
+    }
     static Entry directory(std::string path) { return {EntryKind::directory, std::move(path), "", {}}; }
     std::string failure(const Entry& entry) {
         try {
@@ -32,8 +34,13 @@ protected:
     }
     std::string read(const std::string& path) const { return temporary.read("/root" + path); }
 
+    std::filesystem::path make_root() const {
+        std::filesystem::create_directories(temporary.at("/root/run"));
+        return temporary.at("/root");
+    }
+
     TemporaryTree temporary;
-    Tree tree{temporary.at("/root"), "/run/inside"};
+    Tree tree{make_root(), "/run/inside"};
 };
 
 TEST_F(WorkerTree, makes_a_file_with_its_directories_and_holds_it_then) {
@@ -51,7 +58,7 @@ TEST_F(WorkerTree, a_file_has_its_mode_whatever_the_umask) {
     const mode_t before = ::umask(0077);
     tree.make(file("/run/a", ""));
     ::umask(before);
-    struct stat status {};
+    struct stat status{};
     ::stat(temporary.at("/root/run/a").c_str(), &status);
     EXPECT_EQ(status.st_mode & 0777, 0644U);
 }
@@ -149,7 +156,8 @@ TEST_F(WorkerTree, shares_a_file_by_hard_links) {
     tree.share(temporary.at("/source/setup"), "setup");
     EXPECT_TRUE(tree.holds(shared)) << "an unchanged source leaves the copy and its links alone";
     temporary.write("/root/run/m/guest/other", "program");
-    EXPECT_FALSE(tree.holds({EntryKind::shared, "/run/m/guest/other", "setup", {}})) << "the same text is not the same file";
+    EXPECT_FALSE(tree.holds({EntryKind::shared, "/run/m/guest/other", "setup", {}}))
+        << "the same text is not the same file";
 }
 
 TEST_F(WorkerTree, lists_children_before_parents_and_follows_no_link) {
@@ -171,7 +179,7 @@ TEST_F(WorkerTree, removes_files_links_and_empty_directories_and_forgives_what_i
 
 TEST_F(WorkerTree, writes_in_place_only_what_has_the_same_length) {
     tree.make(file("/run/epoch", "0001"));
-    struct stat before {}, after {};
+    struct stat before{}, after{};
     ::stat(temporary.at("/root/run/epoch").c_str(), &before);
     tree.write_in_place("/run/epoch", "0002");
     ::stat(temporary.at("/root/run/epoch").c_str(), &after);

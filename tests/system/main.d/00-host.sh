@@ -19,7 +19,7 @@ _driver() {    # OPTION…: the simulated driver, another way
     cuda-nspawnctl refresh
 }
 
-_knows_no_machine() { [ "$(busctl call $bus /org/cudanspawn1 $bus.Manager ListMachines)" = "a(sso) 0" ]; }
+_knows_no_machine() { [ "$(busctl call "$bus" /org/cudanspawn1 "$bus.Manager" ListMachines)" = "a(sso) 0" ]; }
 
 # Also what an interrupted run left.
 _clean_host() {
@@ -35,10 +35,18 @@ _clean_host() {
     systemctl start cuda-nspawnd
     end_machines "${all_machines[@]}"
     wait_until 20 _knows_no_machine
-    if [ "${LAB_DRIVER:-simulated}" = simulated ]; then _driver; fi
+    if [ "${LAB_DRIVER:-simulated}" = simulated ]; then _driver --gpus 3; fi
     for machine in "${all_machines[@]}"; do rm -rf "/var/lib/machines/$machine"; done
     systemctl reset-failed
 } >/dev/null
+
+# Where the first case of a piece begins, whatever became of those before.
+_set_out() {
+    rm -rf "/etc/systemd/nspawn/$eleven.nspawn" "/etc/systemd/system/systemd-nspawn@$eleven.service.d"
+    policy "$thirteen" 'gpus: [0]'
+    policy "$eleven" "gpus: [$other_gpu]"
+    systemctl start "cuda-nspawn@$thirteen" "cuda-nspawn@$eleven"
+}
 
 # A machine of a Debian release, with a service of its own that needs CUDA as soon as services may.
 _make() {    # SUITE MACHINE

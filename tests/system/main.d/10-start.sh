@@ -22,10 +22,10 @@ the_machine_runs_with_users_of_its_own_and_closed_devices() {
 
 a_machine_gets_the_GPU_that_is_named_by_UUID_on_debian_11() {
     _make bullseye "$eleven"
-    policy "$eleven" "gpus: [$(gpu_field $other_gpu uuid)]"
+    policy "$eleven" "gpus: [$(gpu_field "$other_gpu" uuid)]"
     systemctl start "cuda-nspawn@$eleven"
     is_attached "$eleven"
-    sees_exactly "$eleven" $other_gpu
+    sees_exactly "$eleven" "$other_gpu"
 }
 
 a_machine_gets_all_GPUs_on_debian_12() {
@@ -73,10 +73,10 @@ programs_of_the_guest_find_the_driver_without_any_variable() {
 each_machine_opens_its_own_GPU_and_no_other() {
     _two_gpus
     sees_exactly "$thirteen" 0
-    sees_exactly "$eleven" $other_gpu
+    sees_exactly "$eleven" "$other_gpu"
     same "$thirteen, its own GPU" "$(door "$thirteen" "$(node_of 0)")" open
-    same "$thirteen, the other's" "$(door "$thirteen" "$(node_of $other_gpu)")" closed
-    same "$eleven, its own GPU" "$(door "$eleven" "$(node_of $other_gpu)")" open
+    same "$thirteen, the other's" "$(door "$thirteen" "$(node_of "$other_gpu")")" closed
+    same "$eleven, its own GPU" "$(door "$eleven" "$(node_of "$other_gpu")")" open
     same "$eleven, the other's" "$(door "$eleven" "$(node_of 0)")" closed
 }
 

@@ -118,8 +118,8 @@ _root_file_system_stays() {    # SUITE MACHINE
     is_attached "$machine"
     end_machines "$machine"
     _manifest "$machine" >"$at/down"
-    same "what differs after the end" "$(comm -23 <(_changed_paths "$at/control-down-again" "$at/down") <(echo "$control"
-        _changed_paths "$at/detached" "$at/control-up"))" ""
+    same "what differs after the end" "$(comm -23 <(_changed_paths "$at/control-down-again" "$at/down") <({ echo "$control"
+        _changed_paths "$at/detached" "$at/control-up"; } | sort -u))" ""
     rm -r "$at" "$policies/$machine.yaml" "/var/lib/machines/$machine"
 }
 

@@ -26,7 +26,10 @@ _nothing_is_left_of_the_instance() {    # MACHINE
 _is_inactive() { [ "$(systemctl is-active "cuda-nspawn@$1")" = inactive ]; }
 _has_no_control_file() { [ -z "$(find /run/systemd/system.control -path "*@$1.service*" 2>/dev/null)" ]; }
 
-a_reboot_inside_the_guest_ends_with_a_fresh_verdict() { _comes_back_after in_guest "$thirteen" systemctl reboot; }
+a_reboot_inside_the_guest_ends_with_a_fresh_verdict() {
+    _set_out
+    _comes_back_after in_guest "$thirteen" systemctl reboot
+}
 machinectl_reboot_ends_with_a_fresh_verdict() { _comes_back_after machinectl reboot "$thirteen"; }
 systemctl_restart_of_the_machine_ends_with_a_fresh_verdict() { _comes_back_after systemctl restart "$(unit_of "$thirteen")"; }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # the pieces of a suite share its variables
 # The daemon comes and goes; machines do not notice.
 
-_answers() { busctl get-property $bus /org/cudanspawn1 $bus.Manager Version; }
+_answers() { busctl get-property "$bus" /org/cudanspawn1 "$bus.Manager" Version; }
 
 # All that a machine or its admin could see change.
 _face_of() {    # MACHINE
@@ -15,6 +15,7 @@ _face_of() {    # MACHINE
 
 _both_stay_through() {    # COMMAND…: one machine attached, one detached
     local attached detached before
+    systemctl reset-failed cuda-nspawnd    # its starts are limited, and we make many
     before=$(systemctl show --property=MainPID cuda-nspawnd)
     attached=$(_face_of "$thirteen")
     detached=$(_face_of "$eleven")
@@ -25,20 +26,31 @@ _both_stay_through() {    # COMMAND…: one machine attached, one detached
     same "$eleven" "$(_face_of "$eleven")" "$detached"
     is_attached "$thirteen"
     sees_exactly "$thirteen" 0
-    same "the door of $eleven" "$(door "$eleven" "$(node_of $other_gpu)")" closed
+    same "the door of $eleven" "$(door "$eleven" "$(node_of "$other_gpu")")" closed
 }
 
-_is_another_daemon() {
-    systemctl --quiet is-active cuda-nspawnd && [ "$(systemctl show --property=MainPID cuda-nspawnd)" != "$1" ]
+_is_another_daemon() {    # MAINPID-LINE
+    local now
+    now=$(systemctl show --property=MainPID cuda-nspawnd)
+    [ "$now" != "$1" ] && [ "$now" != MainPID=0 ] && systemctl --quiet is-active cuda-nspawnd
 }
 
 a_restart_of_the_daemon_changes_nothing() {
+    _set_out
     systemctl stop "cuda-nspawn@$eleven"
     same "$eleven" "$(property "$eleven" State)" detached
     _both_stay_through systemctl restart cuda-nspawnd
 }
 
 a_killed_daemon_comes_back_and_changes_nothing() { _both_stay_through systemctl kill --signal=KILL cuda-nspawnd; }
+
+_everything_else_restarts() {
+    systemctl restart systemd-machined
+    systemctl daemon-reexec
+    systemctl restart cuda-nspawnd
+}
+
+a_restart_of_machined_and_of_systemd_itself_changes_nothing() { _both_stay_through _everything_else_restarts; }
 
 a_machine_starts_without_a_daemon_and_has_its_GPU_when_one_comes() {
     systemctl --quiet mask --runtime --now cuda-nspawnd
@@ -54,6 +66,7 @@ a_machine_starts_without_a_daemon_and_has_its_GPU_when_one_comes() {
 _has_failed() { [ "$(systemctl is-active "cuda-nspawn@$1")" = failed ]; }
 
 what_ended_while_no_daemon_ran_is_cleaned_up() {
+    systemctl reset-failed cuda-nspawnd
     systemctl --quiet mask --runtime --now cuda-nspawnd
     end_machines "$eleven"
     rm "$policies/$eleven.yaml"
@@ -76,6 +89,7 @@ a_daemon_that_hangs_delays_a_machine_by_its_time_limit_and_no_more() {
     end_machines "$eleven"
     systemctl daemon-reload
     systemctl stop cuda-nspawnd
+    systemctl reset-failed cuda-nspawnd
     local begin=${EPOCHREALTIME/./}
     systemctl start "$(unit_of "$eleven")"
     wait_until 30 has_booted "$eleven"
