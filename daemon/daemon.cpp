@@ -17,6 +17,7 @@ namespace {
 // Guests wait for READY; a slow driver copy must not keep them waiting (units/cuda-nspawnd.service, TimeoutStartSec=).
 constexpr std::uint64_t ready_deadline_usec = 8'000'000;
 constexpr std::uint64_t forget_interval_usec = 61'000'000;
+constexpr std::uint64_t retry_interval_usec = 5'000'000;
 
 std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
     auto connection = sdbus::createSystemBusConnection();
@@ -83,7 +84,6 @@ void Daemon::begin() {
     service_.open(*connection_, engine_,
                   {[this] { refresh_driver(); }, [this] { read_policies(); },
                    [this](const std::string& name) {
-                       refresh_driver();
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
                    }});
     on_change();
@@ -156,6 +156,7 @@ void Daemon::images_changed(const std::vector<std::string>& names) {
 void Daemon::on_change() {
     if (!ready_ && begun_ && engine_.settled()) become_ready();
     forget_jobs_later();
+    retry_build_later();
     if (ready_)
         sd_notifyf(0, "STATUS=%zu machines, driver %s", engine_.machines().size(),
                    engine_.generation().empty() ? "none" : engine_.generation().c_str());
@@ -165,6 +166,16 @@ void Daemon::become_ready() {
     ready_deadline_.reset();
     if (std::exchange(ready_, true)) return;
     sd_notify(0, "READY=1");
+}
+
+// Files that change while they are copied are looked at again, once; what fails twice alike waits for a refresh.
+void Daemon::retry_build_later() {
+    if (engine_.build_failure().empty() || engine_.build_failure() == retried_failure_ || retry_timer_) return;
+    retried_failure_ = engine_.build_failure();
+    retry_timer_ = loop_.after(retry_interval_usec, [this] {
+        const EventLoop::Timer keep = std::exchange(retry_timer_, nullptr);
+        refresh_driver();
+    });
 }
 
 void Daemon::forget_jobs_later() {

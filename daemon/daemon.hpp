@@ -48,6 +48,7 @@ private:
     void on_change();
     void become_ready();
     void forget_jobs_later();
+    void retry_build_later();
 
     EventLoop& loop_;
     DaemonPlaces places_;
@@ -62,6 +63,8 @@ private:
     sdbus::Slot disconnected_;
     EventLoop::Timer ready_deadline_;
     EventLoop::Timer forget_timer_;
+    EventLoop::Timer retry_timer_;
+    std::string retried_failure_;
     std::vector<std::string> policy_warnings_;
     bool begun_ = false;
     bool ready_ = false;

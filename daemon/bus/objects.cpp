@@ -44,7 +44,8 @@ std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ManagerO
 }
 
 sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
-    verbs_.reread(name);
+    // Everybody may ask this, so only what costs little.
+    if (!engine_.machines().contains(name)) verbs_.reread(name);
     try {
         return machine_path(engine_.machine(name).name);
     } catch (const JobRefused& refused) {
@@ -57,6 +58,7 @@ void ManagerObject::Plan(PlanResult&& result, std::string name, Options options)
     plan(engine_, std::move(result), name, std::move(options));
 }
 void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
+    verbs_.refresh();
     verbs_.reread(name);
     attach(engine_, std::move(result), name, std::move(options));
 }

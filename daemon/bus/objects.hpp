@@ -17,7 +17,7 @@ namespace cuda_nspawn::bus {
 struct HostVerbs {
     std::function<void()> refresh;
     std::function<void()> reload;
-    // Reads one machine's policy and the driver's state again, so that what changed a moment ago counts.
+    // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
 };
 

@@ -164,7 +164,10 @@ void Engine::machine_ended(const std::string& name) {
     machine.granted.reset();
     machine.revoked = false;
     machine.test_wanted = false;
+    machine.test_level.reset();
     machine.testing = false;
+    // What was wrong with the guest may have been mended while it ran.
+    if (!machine.planned.obstacles.guest.empty()) machine.image.reset();
     machine.failure.clear();
     remembered_.erase(name);
     ports_.forget(name);

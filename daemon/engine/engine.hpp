@@ -44,7 +44,7 @@ public:
     unsigned attach(const std::string& name, const JobOptions& options);
     unsigned detach(const std::string& name);
     unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
-    void plan(const std::string& name, Reply<Exposed> reply);  // dry run
+    void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
 
     // A look at the present state.
     const std::map<std::string, Machine>& machines() const { return machines_; }

@@ -106,6 +106,7 @@ unsigned Engine::detach(const std::string& name) {
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;
+    machine.test_level.reset();
     machine.failure.clear();
     // What is just being started is revoked as soon as it runs.
     if (machine.instance || machine.under_way == Step::start) {

@@ -189,9 +189,17 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
         return;
     }
     std::vector<std::string> granted;
-    for (const Gpu& gpu : machine.planned.gpus) granted.push_back(gpu.uuid);
+    bool all_known = true;
+    for (const Gpu& gpu : machine.planned.gpus) {
+        granted.push_back(gpu.uuid);
+        all_known = all_known && !gpu.uuid.empty();
+    }
     if (!tested.failure.empty()) tested.run = {TestEnd::not_started, 0, "", tested.failure, 0};
     machine.verdict = judge(tested.run, granted);
+    // A GPU that nobody opened before has no UUID yet in /proc; then their number must be right, and the isolation
+    // probe has told which nodes open.
+    if (!all_known && machine.verdict.gpu_uuids.size() == granted.size())
+        machine.verdict = judge(tested.run, machine.verdict.gpu_uuids);
     if (!tested.violations.empty()) {
         machine.verdict.result = VerdictResult::failed;
         machine.verdict.summary = fmt::format("failed: isolation: {}", tested.violations.front());

@@ -26,12 +26,12 @@ std::string find_image(const std::filesystem::path& root, const std::string& mac
 AdminSettings read_admin_settings(const Tree& tree, const std::string& machine, const std::string& image) {
     for (const char* directory : {"/etc/systemd/nspawn", "/run/systemd/nspawn"}) {
         const std::string path = fmt::format("{}/{}.nspawn", directory, machine);
-        const auto text = tree.read(path);
+        const auto text = tree.read_linked(path);
         if (text && !text->starts_with(names::generated_mark)) return {SettingsOrigin::trusted, path, *text};
     }
     if (image.empty()) return {};
     const std::string path = fmt::format("{}/{}.nspawn", image.substr(0, image.rfind('/')), machine);
-    if (const auto text = tree.read(path)) return {SettingsOrigin::untrusted, path, *text};
+    if (const auto text = tree.read_linked(path)) return {SettingsOrigin::untrusted, path, *text};
     return {};
 }
 

@@ -49,8 +49,11 @@ Image look(const std::string& machine) {
 
 std::string run_look(const std::string& request) {
     LookReport report;
-    for (const std::string& machine : parse_look_request(request))
-        if (is_machine_name(machine)) report[machine] = look(machine);
+    for (const std::string& machine : parse_look_request(request)) try {
+            if (is_machine_name(machine)) report[machine] = look(machine);
+        } catch (const std::exception& error) {
+            fmt::print(stderr, "<3>{}: {}\n", machine, error.what());  // the others are looked at all the same
+        }
     return to_json(report);
 }
 

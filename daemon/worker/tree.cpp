@@ -39,14 +39,17 @@ private:
     throw std::system_error(errno, std::generic_category(), fmt::format("cannot {} {}", action, path));
 }
 
-int open_without_links(int directory, const std::string& path, int flags, mode_t mode = 0) {
+int open_in_root(int directory, const std::string& path, int flags, std::uint64_t resolve) {
     open_how how{};
     // openat2 refuses flags that O_PATH would ignore.
     const int no_effects = (flags & O_PATH) != 0 ? 0 : O_NOCTTY | O_NONBLOCK;
     how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | no_effects);
-    how.mode = mode;
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
     return static_cast<int>(::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how));
+}
+
+int open_without_links(int directory, const std::string& path, int flags) {
+    return open_in_root(directory, path, flags, RESOLVE_NO_SYMLINKS);
 }
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -103,7 +106,15 @@ int Tree::parent(const std::string& path, bool create) const {
 }
 
 std::optional<std::string> Tree::read(const std::string& path, std::size_t limit) const {
-    const Descriptor file(open_without_links(root_, path, O_RDONLY));
+    return read_opened(open_without_links(root_, path, O_RDONLY), limit);
+}
+
+std::optional<std::string> Tree::read_linked(const std::string& path, std::size_t limit) const {
+    return read_opened(open_in_root(root_, path, O_RDONLY, 0), limit);
+}
+
+std::optional<std::string> Tree::read_opened(int fd, std::size_t limit) const {
+    const Descriptor file(fd);
     struct stat status{};
     if (!file || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return std::nullopt;
     std::string text(std::min(limit, static_cast<std::size_t>(status.st_size)), '\0');

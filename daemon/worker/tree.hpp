@@ -25,6 +25,8 @@ public:
     bool holds(const Entry& entry) const;        // exactly this is there
     bool exists(const std::string& path) const;  // anything is there
     std::optional<std::string> read(const std::string& path, std::size_t limit = 1 << 20) const;  // regular files only
+    // The same where links may lead elsewhere on the host, as an admin may like it: /etc and the images' directories.
+    std::optional<std::string> read_linked(const std::string& path, std::size_t limit = 1 << 20) const;
     std::vector<std::string> list(const std::string& directory) const;  // all paths below, children before parents
 
     // Each throws std::system_error that names the path.
@@ -36,6 +38,7 @@ public:
     void share(const std::filesystem::path& source, const std::string& name);
 
 private:
+    std::optional<std::string> read_opened(int file, std::size_t limit) const;
     int parent(const std::string& path, bool create) const;
     int root_;
     std::string inside_;

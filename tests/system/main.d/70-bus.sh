@@ -69,7 +69,7 @@ _is_heard() { job_of Attach 'sa{sv}' "$thirteen" 1 wait b true && grep -q JobRem
 changes_are_signalled() {
     local signals monitor
     signals=$(mktemp)
-    busctl monitor --json=short --match="type='signal',sender='$bus'" >"$signals" 2>&1 &
+    timeout 60 busctl monitor --json=short --match="type='signal',sender='$bus'" >"$signals" 2>&1 &
     monitor=$!
     wait_until 10 _is_heard "$signals"
     job_of Detach 'sa{sv}' "$thirteen" 1 wait b true
