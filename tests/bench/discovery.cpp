@@ -1,6 +1,6 @@
-// discovery [ROUNDS]: how long the daemon's look at the driver takes on this host, and its floor: listing the directories
-// that hold the driver's files and reading the beginning of each file, the loader's cache and the module's side once.
-// Prints "MEDIAN FLOOR FILES", the times in microseconds.
+// discovery [ROUNDS]: how long the daemon's look at the driver takes on this host, and its floor: listing the
+// directories that hold the driver's files and reading the beginning of each file, the loader's cache and the module's
+// side once. Prints "MEDIAN FLOOR FILES", the times in microseconds.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -40,7 +40,7 @@ void read_the_same(const cuda_nspawn::Driver& driver) {
     std::error_code ignored;
     for (const fs::path& directory : directories)
         for (fs::directory_iterator entry(directory, ignored), end; entry != end; entry.increment(ignored))
-            if (entry->is_symlink(ignored)) fs::read_symlink(entry->path(), ignored);
+            if (entry->is_symlink(ignored)) (void)fs::read_symlink(entry->path(), ignored);
     for (const auto& file : driver.files) read_all(file.source, page);
     read_all("/etc/ld.so.cache", SIZE_MAX);
     read_all("/proc/devices", SIZE_MAX);
