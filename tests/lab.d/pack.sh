@@ -44,7 +44,7 @@ gather_pack() {    # PLACE
     mkdir "$place/build"
     # Programs and libraries of the build, not what they were made from.
     (cd "$build_dir" && find . \( -name CMakeFiles -o -name _deps -o -name '.*' ! -name . \) -prune -o -type f \
-        \( -perm /111 -o -name '*.so*' \) ! -name '*.a' -print0 | copy_listed "$place/build")
+        \( -perm /111 -o -name '*.so*' -o -path './tests/simulated/generated/*' \) ! -name '*.a' -print0 | copy_listed "$place/build")
     (cd "$build_dir" && find . -name CMakeFiles -prune -o -type l -name '*.so*' -print0 | copy_listed "$place/build")
     find "$place/build" -type f -exec strip --strip-debug {} + 2>/dev/null || true
 }
