@@ -25,7 +25,7 @@ default_suites() { if [ -n "$from" ]; then system_suites; else all_suites; fi; }
 check_suites() {    # SUITE…: all of them exist, and can run on what the host was made of
     local suite
     for suite; do
-        all_suites | grep -qxF -- "$suite" || usage_error "no suite \"$suite\"; there are: $(all_suites | xargs)"
+        all_suites | grep -xF -- "$suite" >/dev/null || usage_error "no suite \"$suite\"; there are: $(all_suites | xargs)"
         [ -z "$pack" ] || ! is_house_suite "$suite" || fail "suite $suite needs the build tools, which an archive does not hold"
     done
 }
