@@ -37,7 +37,7 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
                 {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
                  [this](const std::string& name) { engine_.machine_ended(name); }, [this] { enumerate_machines(); }}),
       workers_(loop, systemd_, places_.runtime / "work"),
-      ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime}),
+      ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime, places_.host.proc}),
       engine_(ports_, service_),
       watcher_(loop) {
     ports_.on_instance = [this](const std::string& name, const Instance& instance) {
@@ -155,6 +155,7 @@ void Daemon::images_changed(const std::vector<std::string>& names) {
 
 void Daemon::on_change() {
     if (!ready_ && begun_ && engine_.settled()) become_ready();
+    engine_.collect_if_due();
     forget_jobs_later();
     retry_build_later();
     if (ready_)

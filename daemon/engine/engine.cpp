@@ -125,18 +125,21 @@ void Engine::take_known_instance(Machine& machine) {
 }
 
 // What a unit's drop-in says is in force in the kernel only if systemd knew it when the unit started: a reload changes
-// what systemd shows, not the running cgroup. When in doubt, nothing is known and the rules are set.
-std::optional<std::vector<DeviceNode>> Engine::inherited_rules(const Machine& machine) const {
+// what systemd shows, not the running cgroup. When in doubt, the rules are set.
+bool Engine::inherits_rules(const Machine& machine) {
     constexpr std::uint64_t margin_usec = 2'000'000;  // from the unit's start to machined's word of it
     const bool known = machine.exposed && machine.rules_since_usec != 0 && !machine.reload_due;
-    if (!known || machine.rules_since_usec + margin_usec > machine.instance->since_usec) return std::nullopt;
-    return machine.exposed->nodes;
+    return known && machine.rules_since_usec + margin_usec <= machine.instance->since_usec;
 }
 
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
-    machine.granted = inherited_rules(machine);
+    machine.granted.reset();
+    machine.rules_inherited = inherits_rules(machine);
+    machine.lent.clear();
+    if (machine.rules_inherited) machine.lent = machine.exposed->nodes;
+    machine.mounted = ports_.has_mounts(instance);
     machine.failure.clear();
     machine.start_wanted = false;
     machine.verdict = {};
@@ -145,6 +148,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     if (const auto known = remembered_.find(machine.name);
         known != remembered_.end() && known->second.instance == instance) {
         machine.revoked = known->second.revoked;
+        machine.lent = known->second.lent;
         machine.verdict = known->second.verdict;
         machine.tested_usec = known->second.tested_usec;
         machine.test_wanted = machine.test_wanted && machine.verdict.result == VerdictResult::none;
@@ -162,6 +166,8 @@ void Engine::machine_ended(const std::string& name) {
     Machine& machine = place->second;
     machine.ended = std::exchange(machine.instance, std::nullopt);
     machine.granted.reset();
+    machine.lent.clear();
+    machine.mounted = true;
     machine.revoked = false;
     machine.test_wanted = false;
     machine.test_level.reset();
@@ -243,6 +249,7 @@ void Engine::build_if_needed() {
     build_failure_.clear();
     if (ports_.has_generation(name)) {
         generation_ = name;
+        collect_due_ = true;
         observer_.driver_changed();
         return;
     }
@@ -254,6 +261,7 @@ void Engine::on_built(const std::string& generation, const std::string& failure)
     building_.reset();
     if (failure.empty()) {
         generation_ = generation;
+        collect_due_ = true;
         observer_.message(Severity::info, "",
                           fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
         // The driver may have changed once more meanwhile.
@@ -277,6 +285,13 @@ std::vector<std::string> Engine::generations_in_use() const {
     return {names.begin(), names.end()};
 }
 
+// A generation goes when the last machine that has it has another.
+void Engine::collect_if_due() {
+    if (!collect_due_ || building_ || generation_.empty() || generations_in_use().size() > 1 || !settled()) return;
+    collect_due_ = false;
+    ports_.collect();
+}
+
 bool Engine::settled() const {
     if (building_) return false;
     return std::all_of(machines_.begin(), machines_.end(), [](const auto& entry) {
@@ -288,7 +303,8 @@ bool Engine::settled() const {
 
 void Engine::remember(const Machine& machine) {
     if (machine.instance)
-        ports_.remember(machine.name, {*machine.instance, machine.revoked, machine.verdict, machine.tested_usec});
+        ports_.remember(machine.name,
+                        {*machine.instance, machine.revoked, machine.verdict, machine.tested_usec, machine.lent});
 }
 
 void Engine::remove_if_done(const std::string& name) {

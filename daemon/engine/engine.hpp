@@ -39,6 +39,8 @@ public:
     void restore(const std::string& name, const Remembered& state);
     void image_changed(const std::string& name);  // image or the admin's settings or unit overrides: look again
     void forget_old_jobs();                       // finished a minute ago
+    // When everything is settled: asks the store to remove what nobody uses any more, if there may be something.
+    void collect_if_due();
 
     // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
     unsigned attach(const std::string& name, const JobOptions& options);
@@ -66,7 +68,7 @@ private:
     Machine& add(const std::string& name);
     void take_instance(Machine& machine, const Instance& instance);
     void take_known_instance(Machine& machine);
-    std::optional<std::vector<DeviceNode>> inherited_rules(const Machine& machine) const;
+    static bool inherits_rules(const Machine& machine);
     void apply_policy(const PolicyFile& file);
     void drop_policy(Machine& machine);
     void replan(Machine& machine);
@@ -78,7 +80,9 @@ private:
     void step_done(const std::string& name, Step step, const std::string& failure);
     void on_looked(const std::string& name, Looked looked);
     void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
+    void begin_grant(Machine& machine);
     void on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes, Granted granted);
+    void on_mounted(const std::string& name, const Instance& instance, const std::string& failure);
     void on_started(const std::string& name, const std::string& failure);
     void begin_test(Machine& machine);
     void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);
@@ -108,6 +112,7 @@ private:
     std::string generation_;               // in force: complete in the store
     std::optional<std::string> building_;  // the one being built
     std::string build_failure_;
+    bool collect_due_ = true;  // the store may have generations that nobody uses; true at first: from before a restart
 };
 
 }  // namespace cuda_nspawn

@@ -93,6 +93,7 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
         machine.image.reset();
         machine.exposed.reset();
         machine.granted.reset();
+        machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);
     }
     replan(machine);
     remember(machine);

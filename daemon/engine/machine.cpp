@@ -23,10 +23,12 @@ std::string_view to_string(Step step) {
             return "look";
         case Step::expose:
             return "expose";
-        case Step::reload:
-            return "reload";
         case Step::grant:
             return "grant";
+        case Step::mount:
+            return "mount";
+        case Step::reload:
+            return "reload";
         case Step::release:
             return "release";
         case Step::start:
@@ -70,8 +72,10 @@ Step next_step(const Machine& machine) {
     if (machine.on_hold) return Step::none;
     if (!machine.exposed && machine.reload_due) return Step::reload;
     if (!machine.exposed || *machine.exposed != plan) return Step::expose;
-    if (machine.reload_due) return Step::reload;
+    // Before the reload, which takes longer than everything else: a GPU that is given or taken is so at once.
     if (machine.instance && machine.granted != wanted) return Step::grant;
+    if (machine.instance && !machine.mounted && !wanted.empty()) return Step::mount;
+    if (machine.reload_due) return Step::reload;
     if (machine.start_wanted && !machine.instance && machine.obstacle().empty()) return Step::start;
     return Step::none;
 }
@@ -103,6 +107,7 @@ State Machine::state(bool generation_pending) const {
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
     if (generation_pending || !exposed || *exposed != planned.plan) return State::preparing;
     if (!instance) return State::ready;
+    if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
     if (revoked) return State::detached;
     return is_granted() ? State::attached : State::preparing;
 }

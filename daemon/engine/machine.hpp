@@ -19,8 +19,9 @@ enum class Step {
     none,     // facts are as wished, or a failure waits for a new wish or event
     look,     // nothing is known of image and unit: ask the worker that reads them
     expose,   // files, links and nodes differ from the plan
-    reload,   // a drop-in of a unit changed that systemd has loaded
     grant,    // the running unit's device rules differ from the plan (or are not known)
+    mount,    // it runs without our mounts, since it was started without our settings
+    reload,   // a drop-in of a unit changed that systemd has loaded
     release,  // the machine ended: what a grant left in systemd's control directory goes
     start,    // a job wants the machine to run
 };
@@ -52,7 +53,10 @@ struct Machine {
     std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
     std::optional<Instance> instance;    // running
     std::optional<Instance> ended;       // to be released
+    bool mounted = true;                 // the instance has the two mounts
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
+    bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows
+    std::vector<DeviceNode> lent;                    // all that the instance was ever given
     Verdict verdict;                                 // of this instance; kept after it ended until the next start
     std::uint64_t tested_usec = 0;
     std::string failure;  // of the last step that failed

@@ -47,6 +47,14 @@ struct Exposed {
     std::string failure;
 };
 
+struct Rules {
+    std::vector<DeviceNode> ours;     // every node for which a rule may be there because of us
+    std::vector<DeviceNode> granted;  // those for which there shall be one
+    // What systemd shows is what the kernel has: then nothing is set if it shows the right thing. After a daemon-reload
+    // it shows the unit's files, and the running cgroup stays as it is.
+    bool shown_is_in_force = false;
+};
+
 struct Granted {
     std::vector<Change> changes;
     std::string failure;
@@ -72,6 +80,7 @@ struct Remembered {
     bool revoked = false;
     Verdict verdict;
     std::uint64_t tested_usec = 0;
+    std::vector<DeviceNode> lent = {};  // all that the instance was ever given; written before it is given
     bool operator==(const Remembered&) const = default;
 };
 
@@ -83,12 +92,17 @@ public:
     // A complete one of that driver version; empty if there is none.
     virtual std::string find_generation(const std::string& version) const = 0;
     virtual void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) = 0;
+    // Removes the generations that nobody uses any more. Needs no answer.
+    virtual void collect() = 0;
     virtual void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) = 0;
     // Asks systemd to read its units again, if a changed one is loaded.
     virtual void reload_units(const std::string& machine, Reply<std::string> reply) = 0;
     // Makes the running unit's DeviceAllow its own list, less any of `nodes`, plus `granted`.
-    virtual void grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
-                       const std::vector<DeviceNode>& granted, Reply<Granted> reply) = 0;
+    virtual void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) = 0;
+    // Whether the instance has the two mounts: those started without our settings do not.
+    virtual bool has_mounts(const Instance& instance) const = 0;
+    // Gives them to one that runs, and lets its own PID 1 begin the set-up.
+    virtual void mount(const std::string& machine, Reply<std::string> reply) = 0;
     // The machine has ended: what grant() left behind for that unit goes.
     virtual void release(const Instance& instance, Reply<std::string> reply) = 0;
     virtual void start(const std::string& machine, Reply<std::string> reply) = 0;

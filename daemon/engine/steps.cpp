@@ -1,6 +1,7 @@
 // How the engine takes a machine's next step and what it makes of the answer.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/engine.hpp"
@@ -27,7 +28,7 @@ void Engine::advance(Machine& machine) {
 void Engine::begin(Machine& machine, Step step) {
     const std::string name = machine.name;
     machine.under_way = step;
-    if (step == Step::expose || step == Step::grant) machine.disturbed = true;
+    if (step == Step::expose || step == Step::grant || step == Step::mount) machine.disturbed = true;
     switch (step) {
         case Step::none:
             break;
@@ -44,14 +45,14 @@ void Engine::begin(Machine& machine, Step step) {
             ports_.reload_units(name,
                                 [this, name](const std::string& failure) { step_done(name, Step::reload, failure); });
             break;
-        case Step::grant: {
-            const Instance instance = *machine.instance;
-            const std::vector<DeviceNode> nodes = machine.wanted_nodes();
-            ports_.grant(instance, closable_nodes(machine), nodes, [this, name, instance, nodes](Granted granted) {
-                on_granted(name, instance, nodes, std::move(granted));
+        case Step::grant:
+            begin_grant(machine);
+            break;
+        case Step::mount:
+            ports_.mount(name, [this, name, instance = *machine.instance](const std::string& failure) {
+                on_mounted(name, instance, failure);
             });
             break;
-        }
         case Step::release:
             ports_.release(*machine.ended, [this, name, ended = *machine.ended](const std::string& failure) {
                 Machine& released = machines_.at(name);
@@ -68,9 +69,25 @@ void Engine::begin(Machine& machine, Step step) {
 // Whatever may be open now: devices of the driver as it is, and as it was when the machine got them.
 std::vector<DeviceNode> Engine::closable_nodes(const Machine& machine) const {
     std::vector<DeviceNode> nodes = all_nodes(driver_);
-    if (machine.granted) nodes.insert(nodes.end(), machine.granted->begin(), machine.granted->end());
+    nodes.insert(nodes.end(), machine.lent.begin(), machine.lent.end());
     if (machine.exposed) nodes.insert(nodes.end(), machine.exposed->nodes.begin(), machine.exposed->nodes.end());
     return nodes;
+}
+
+void Engine::begin_grant(Machine& machine) {
+    const std::string name = machine.name;
+    const Instance instance = *machine.instance;
+    const Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
+    machine.rules_inherited = false;
+    // Remembered before it is given: a daemon that is killed in between must know what it may have to take back.
+    const std::size_t before = machine.lent.size();
+    for (const DeviceNode& node : rules.granted)
+        if (std::find(machine.lent.begin(), machine.lent.end(), node) == machine.lent.end())
+            machine.lent.push_back(node);
+    if (machine.lent.size() != before) remember(machine);
+    ports_.grant(instance, rules, [this, name, instance, nodes = rules.granted](Granted granted) {
+        on_granted(name, instance, nodes, std::move(granted));
+    });
 }
 
 // A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it
@@ -143,6 +160,16 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
     step_done(name, Step::grant, same_instance ? granted.failure : "");
+}
+
+void Engine::on_mounted(const std::string& name, const Instance& instance, const std::string& failure) {
+    Machine& machine = machines_.at(name);
+    const bool same_instance = machine.instance == instance;
+    if (same_instance && failure.empty()) {
+        machine.mounted = true;
+        observer_.message(Severity::info, name, "it was started without our settings: the driver was mounted into it");
+    }
+    step_done(name, Step::mount, same_instance ? failure : "");
 }
 
 void Engine::on_started(const std::string& name, const std::string& failure) {

@@ -128,6 +128,20 @@ void LivePorts::build(const Driver&, const std::string& generation, Reply<std::s
                  [reply](const std::string&, const std::string& failure) { reply(failure); });
 }
 
+void LivePorts::collect() {
+    const StoreRequest request{"", generations_in_use()};
+    std::error_code ignored;
+    bool any = false;
+    for (fs::directory_iterator entry(places_.root / names::store_directory.substr(1), ignored), end; entry != end;
+         entry.increment(ignored))
+        any =
+            any || std::find(request.keep.begin(), request.keep.end(), entry->path().filename()) == request.keep.end();
+    if (!any) return;
+    workers_.run("store", to_json(request), [](const std::string&, const std::string& failure) {
+        if (!failure.empty()) log(Severity::warning, "", fmt::format("old generations stay in the store: {}", failure));
+    });
+}
+
 void LivePorts::expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) {
     if (dry_run)
         gather(dry_runs_, {plan, std::move(reply)}, &LivePorts::send_dry_runs);
@@ -183,64 +197,109 @@ void LivePorts::send_reloads() {
     });
 }
 
-fs::path LivePorts::control_copy(const std::string& unit) const {
+fs::path LivePorts::control_state(const std::string& unit) const {
     return places_.runtime / "state" / (unit + ".control");
 }
 
-// systemd writes what SetUnitProperties set into a file that would outlive the instance. Its text is kept, so that
-// release() takes away exactly that and nothing an admin set later.
-void LivePorts::keep_control_text(const std::string& unit) const {
-    const auto text = read_file(places_.root / "run/systemd/system.control" / (unit + ".d") / "50-DeviceAllow.conf");
-    if (text) write_or_warn(control_copy(unit), [&](const fs::path& path) { write_file_atomically(path, *text); });
+// systemd writes what SetUnitProperties set into a file that would outlive the instance. How things were before is
+// kept, and written before the first change, so that release() takes away what we caused and nothing of an admin's.
+void LivePorts::note_control_file(const std::string& unit, const DeviceRules& own, const Rules& rules) const {
+    ControlFile control;
+    std::error_code ignored;
+    try {
+        if (const auto text = read_file(control_state(unit))) control = parse_control_file(*text);
+    } catch (const std::runtime_error&) {
+        control = {};  // of another version
+    }
+    if (control == ControlFile{}) {
+        for (const char* base : {"run/systemd/system.control", "etc/systemd/system.control"})
+            control.existed =
+                control.existed || fs::exists(places_.root / base / (unit + ".d") / "50-DeviceAllow.conf", ignored);
+        for (const auto& [path, access] : own) control.own.push_back(fmt::format("{} {}", path, access));
+    }
+    for (const DeviceNode& node : rules.ours)
+        if (std::find(control.ours.begin(), control.ours.end(), device_rule(node)) == control.ours.end())
+            control.ours.push_back(device_rule(node));
+    write_or_warn(control_state(unit), [&](const fs::path& path) { write_file_atomically(path, to_json(control)); });
 }
 
-void LivePorts::grant(const Instance& instance, const std::vector<DeviceNode>& nodes,
-                      const std::vector<DeviceNode>& granted, Reply<Granted> reply) {
-    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, nodes, granted, reply](
-                                                 const DeviceRules& present, const std::string& failure) {
+namespace {
+
+struct RuleChange {
+    DeviceRules own;     // the unit's, whoever set them, without ours
+    DeviceRules wanted;  // own and granted
+    std::vector<Change> changes;
+};
+
+RuleChange change_rules(const std::string& unit, const DeviceRules& present, const Rules& rules) {
+    RuleChange result;
+    std::set<std::string> ours;
+    for (const DeviceNode& node : rules.ours) ours.insert(device_rule(node));
+    std::set<std::string> before;
+    for (const auto& rule : present) {
+        if (ours.contains(rule.first))
+            before.insert(rule.first);
+        else
+            result.own.push_back(rule);
+    }
+    result.wanted = result.own;
+    for (const DeviceNode& node : rules.granted) {
+        const std::string rule = device_rule(node);
+        result.wanted.emplace_back(rule, "rw");
+        if (before.erase(rule) == 0)
+            result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
+    }
+    for (const std::string& rule : before) result.changes.push_back({"deny", rule, fmt::format("for {}", unit)});
+    return result;
+}
+
+}  // namespace
+
+void LivePorts::grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) {
+    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, rules, reply](const DeviceRules& present,
+                                                                                        const std::string& failure) {
         if (!failure.empty()) return reply({{}, failure});
-        std::set<std::string> ours;
-        for (const DeviceNode& node : nodes) ours.insert(device_rule(node));
-        DeviceRules wanted;
-        std::set<std::string> before;
-        for (const auto& rule : present) {
-            if (ours.contains(rule.first))
-                before.insert(rule.first);
-            else
-                wanted.push_back(rule);
-        }
-        Granted result;
-        for (const DeviceNode& node : granted) {
-            const std::string rule = device_rule(node);
-            wanted.emplace_back(rule, "rw");
-            if (before.erase(rule) == 0)
-                result.changes.push_back({"allow", rule, fmt::format("{} for {}", node.name, unit)});
-        }
-        for (const std::string& rule : before) result.changes.push_back({"deny", rule, fmt::format("for {}", unit)});
-        systemd_.set_device_rules(unit, wanted, [this, unit, result, reply](const std::string& error) mutable {
-            result.failure = error;
-            if (error.empty()) keep_control_text(unit);
-            reply(std::move(result));
-        });
+        const RuleChange change = change_rules(unit, present, rules);
+        if (rules.shown_is_in_force && change.changes.empty()) return reply({});
+        note_control_file(unit, change.own, rules);
+        systemd_.set_device_rules(unit, change.wanted,
+                                  [changes = change.changes, reply](const std::string& error) mutable {
+                                      reply({std::move(changes), error});
+                                  });
     });
 }
 
 void LivePorts::release(const Instance& instance, Reply<std::string> reply) {
-    const fs::path copy = control_copy(instance.unit);
-    const auto text = read_file(copy);
+    const fs::path state = control_state(instance.unit);
+    const auto text = read_file(state);
     if (!text) return loop_.defer([reply] { reply(""); });
     ExposeRequest request;
-    request.releases[instance.unit] = *text;
+    try {
+        request.releases[instance.unit] = parse_control_file(*text);
+    } catch (const std::runtime_error& error) {
+        return loop_.defer([reply, failure = std::string(error.what())] { reply(failure); });
+    }
     workers_.run("expose", to_json(request),
-                 [this, copy, unit = instance.unit, reply](const std::string&, const std::string& failure) {
+                 [this, state, unit = instance.unit, reply](const std::string&, const std::string& failure) {
                      if (!failure.empty()) return reply(failure);
                      std::error_code ignored;
-                     fs::remove(copy, ignored);
+                     fs::remove(state, ignored);
                      systemd_.loaded_units({unit}, [this, reply](const std::vector<std::string>& loaded) {
                          if (loaded.empty()) return reply("");
                          systemd_.reload(reply);
                      });
                  });
+}
+
+bool LivePorts::has_mounts(const Instance& instance) const {
+    // Of what cannot be read nothing is known: it may have ended. Then the self-test tells.
+    const auto mountinfo = read_file(places_.proc / std::to_string(instance.leader) / "mountinfo");
+    return !mountinfo || shows_our_mounts(*mountinfo);
+}
+
+void LivePorts::mount(const std::string& machine, Reply<std::string> reply) {
+    workers_.run("mount", look_request({machine}),
+                 [reply](const std::string&, const std::string& failure) { reply(failure); });
 }
 
 // --- machines --------------------------------------------------------------------------------------------------------

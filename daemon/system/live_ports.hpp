@@ -21,6 +21,7 @@ public:
     struct Places {
         std::filesystem::path root = "/";                    // for unit directories
         std::filesystem::path runtime = "/run/cuda-nspawn";  // work/ and state/ below it
+        std::filesystem::path proc = "/proc";
     };
     LivePorts(EventLoop& loop, Systemd& systemd, Machined& machined, Workers& workers, Places places)
         : loop_(loop), systemd_(systemd), machined_(machined), workers_(workers), places_(std::move(places)) {}
@@ -34,10 +35,12 @@ public:
     bool has_generation(const std::string& generation) const override;
     std::string find_generation(const std::string& version) const override;
     void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) override;
+    void collect() override;
     void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override;
     void reload_units(const std::string& machine, Reply<std::string> reply) override;
-    void grant(const Instance& instance, const std::vector<DeviceNode>& nodes, const std::vector<DeviceNode>& granted,
-               Reply<Granted> reply) override;
+    void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;
+    bool has_mounts(const Instance& instance) const override;
+    void mount(const std::string& machine, Reply<std::string> reply) override;
     void release(const Instance& instance, Reply<std::string> reply) override;
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;
@@ -63,8 +66,8 @@ private:
     void send_reloads();
     void add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply);
     bool has_unit_overrides(const std::string& machine) const;
-    void keep_control_text(const std::string& unit) const;
-    std::filesystem::path control_copy(const std::string& unit) const;
+    void note_control_file(const std::string& unit, const DeviceRules& own, const Rules& rules) const;
+    std::filesystem::path control_state(const std::string& unit) const;
 
     EventLoop& loop_;
     Systemd& systemd_;

@@ -32,10 +32,10 @@ double milliseconds_since(Clock::time_point begin) {
 std::string why_not_set_up(const TestRequest& request, const RunningMachine& machine, const EnterPlaces& places,
                            const EnterLimits& limits) {
     if (!machine.is_alive()) return "the machine ended before its set-up was done";
-    if (!has_machine_directory(machine, places.proc))
+    if (!has_our_mounts(machine, places.proc))
         return fmt::format(
-            "the machine runs without the driver's mounts, since it was started before it had a policy: "
-            "restart it once with machinectl reboot {}",
+            "the guest has unmounted the driver: give it back with cuda-nspawnctl attach --fresh {0}, or restart the "
+            "machine with machinectl reboot {0}",
             request.machine);
     return fmt::format(
         "the set-up in the guest was not done within {} s; see systemctl -M {} status "
@@ -43,7 +43,7 @@ std::string why_not_set_up(const TestRequest& request, const RunningMachine& mac
         limits.setup.count() / 1000, request.machine);
 }
 
-TestRun test(const TestRequest& request, const RunningMachine& machine, const TestCgroup& cgroup,
+TestRun test(const TestRequest& request, const RunningMachine& machine, const LeafCgroup& cgroup,
              const EnterPlaces& places, const EnterLimits& limits) {
     const auto begin = Clock::now();
     const auto epoch_file = places.machines / request.machine / "guest/epoch";
@@ -68,7 +68,7 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Te
 Tested enter(const TestRequest& request, const EnterPlaces& places, const EnterLimits& limits) {
     ::signal(SIGPIPE, SIG_IGN);
     const RunningMachine machine = find_machine(request.machine, places.proc);
-    const TestCgroup cgroup(places.cgroups, machine.cgroup);
+    const LeafCgroup cgroup(places.cgroups, machine.cgroup);
     Tested tested;
     // The probe first: its proof does not depend on what the guest does.
     IsolationProbe probe(cgroup, request.nodes, read_text(places.proc / "devices"));

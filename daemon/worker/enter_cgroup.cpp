@@ -16,7 +16,7 @@
 namespace cuda_nspawn {
 namespace {
 
-constexpr std::string_view prefix = "cuda-nspawn-test";
+constexpr std::string_view prefix = "cuda-nspawn-worker";
 constexpr int most_leftovers = 16;
 constexpr int removal_milliseconds = 2000;
 
@@ -73,7 +73,7 @@ void remove_leftovers(int parent) {
 
 // Processes may not be where controllers are given to children, so it has to be a leaf; systemd-nspawn keeps the guest
 // in `payload`, and its own supervisor beside it.
-TestCgroup::TestCgroup(const std::filesystem::path& root, const std::string& machine_cgroup)
+LeafCgroup::LeafCgroup(const std::filesystem::path& root, const std::string& machine_cgroup)
     : name_(fmt::format("{}-{}", prefix, ::getpid())) {
     const std::string own = root.string() + machine_cgroup;
     parent_ = FileDescriptor(::open((own + "/payload").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
@@ -92,12 +92,12 @@ TestCgroup::TestCgroup(const std::filesystem::path& root, const std::string& mac
         throw std::runtime_error(fmt::format("cannot enter the cgroup {}/{}: {}", own, name_, std::strerror(errno)));
 }
 
-TestCgroup::~TestCgroup() {
+LeafCgroup::~LeafCgroup() {
     procs_ = FileDescriptor();
     directory_ = FileDescriptor();
     remove(parent_.get(), name_);
 }
 
-void TestCgroup::kill() const { kill_all(directory_.get()); }
+void LeafCgroup::kill() const { kill_all(directory_.get()); }
 
 }  // namespace cuda_nspawn

@@ -9,14 +9,14 @@
 
 namespace cuda_nspawn {
 
-class TestCgroup {
+class LeafCgroup {
 public:
     // Makes it, and removes what an earlier run left. Throws std::runtime_error with a sentence.
-    TestCgroup(const std::filesystem::path& root, const std::string& machine_cgroup);
+    LeafCgroup(const std::filesystem::path& root, const std::string& machine_cgroup);
     // Kills what is in it and removes it; leaves it behind, for the next run to remove, if that takes too long.
-    ~TestCgroup();
-    TestCgroup(const TestCgroup&) = delete;
-    TestCgroup& operator=(const TestCgroup&) = delete;
+    ~LeafCgroup();
+    LeafCgroup(const LeafCgroup&) = delete;
+    LeafCgroup& operator=(const LeafCgroup&) = delete;
 
     // For a child after fork(): write "0" to it to join. Open until the end.
     int procs() const { return procs_.get(); }

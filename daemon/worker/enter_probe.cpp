@@ -70,7 +70,7 @@ FileDescriptor make_nodes(const std::vector<DeviceNode>& nodes) {
 
 }  // namespace
 
-IsolationProbe::IsolationProbe(const TestCgroup& cgroup, std::vector<DeviceNode> nodes, const std::string& proc_devices)
+IsolationProbe::IsolationProbe(const LeafCgroup& cgroup, std::vector<DeviceNode> nodes, const std::string& proc_devices)
     : nodes_(std::move(nodes)) {
     check_nodes(nodes_, proc_devices);
     const FileDescriptor mount = make_nodes(nodes_);

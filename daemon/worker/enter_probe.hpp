@@ -17,7 +17,7 @@ namespace cuda_nspawn {
 class IsolationProbe {
 public:
     // Starts. Refuses nodes that are none of NVIDIA's by /proc/devices. Throws std::runtime_error with a sentence.
-    IsolationProbe(const TestCgroup& cgroup, std::vector<DeviceNode> nodes, const std::string& proc_devices);
+    IsolationProbe(const LeafCgroup& cgroup, std::vector<DeviceNode> nodes, const std::string& proc_devices);
     ~IsolationProbe();
     IsolationProbe(const IsolationProbe&) = delete;
     IsolationProbe& operator=(const IsolationProbe&) = delete;

@@ -32,7 +32,7 @@ constexpr std::size_t longest_complaint = 4096;
 constexpr std::chrono::milliseconds patience_after_kill{5000};
 
 std::runtime_error failure(const char* what) {
-    return std::runtime_error(fmt::format("the self-test cannot be prepared: {}: {}", what, std::strerror(errno)));
+    return std::runtime_error(fmt::format("nothing can be run in a machine: {}: {}", what, std::strerror(errno)));
 }
 
 struct Pipe {
@@ -54,8 +54,9 @@ FileDescriptor seal_program(const std::filesystem::path& path) {
     if (!source || ::fstat(source.get(), &status) < 0) throw failure(path.c_str());
     constexpr unsigned executable = 0x10;  // MFD_EXEC, Linux 6.3
     const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    FileDescriptor copy(::memfd_create("self-test", flags | executable));
-    if (!copy) copy = FileDescriptor(::memfd_create("self-test", flags));
+    const std::string name = path.filename();
+    FileDescriptor copy(::memfd_create(name.c_str(), flags | executable));
+    if (!copy) copy = FileDescriptor(::memfd_create(name.c_str(), flags));
     if (!copy) throw failure("memory for the program");
     for (off_t done = 0; done < status.st_size;)
         if (::sendfile(copy.get(), source.get(), &done, static_cast<std::size_t>(status.st_size - done)) <= 0)
@@ -121,13 +122,13 @@ const char* arrange_streams(const Streams& streams) {
     return nullptr;
 }
 
-[[noreturn]] void become_self_test(const RunningMachine& machine, int namespaces, int cgroup_procs, int program,
-                                   const char* argument, const Streams& streams) {
+[[noreturn]] void become_program(const RunningMachine& machine, int namespaces, int cgroup_procs, int program,
+                                 const char* name, const char* argument, const Streams& streams) {
     Refusal refusal{enter_namespaces(machine, namespaces, cgroup_procs), 0};
     if (!refusal.step) refusal.step = arrange_streams(streams);
     if (!refusal.step) {
         reset_signals();
-        const std::array<const char*, 3> arguments{"self-test", argument, nullptr};
+        const std::array<const char*, 3> arguments{name, argument, nullptr};
         const std::array<const char*, 3> environment{
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", nullptr};
         ::syscall(SYS_execveat, program, "", arguments.data(), environment.data(), AT_EMPTY_PATH);
@@ -236,14 +237,16 @@ void explain_end(const Watched& watched, const RunningMachine& machine, TestRun&
     if (run.end == TestEnd::killed && !machine.is_alive()) return give("the machine ended meanwhile");
     if (run.end == TestEnd::exited && run.exit_status == 127 && run.output.empty())
         return give(fmt::format("the guest's loader gave up: {}", last_line(watched.complaint)));
+    if (run.end == TestEnd::exited && run.exit_status != 0) run.reason = last_line(watched.complaint);
 }
 
 }  // namespace
 
-TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, const std::filesystem::path& program,
+TestRun run_in_machine(const RunningMachine& machine, const LeafCgroup& cgroup, const std::filesystem::path& program,
                        const std::string& argument, const ProgramLimits& limits) {
     const FileDescriptor sealed = seal_program(program);
     const int namespaces = foreign_namespaces(machine, "/proc");
+    const std::string name = program.filename();
     Watched watched;
     // Standard input is an empty pipe: a node of the host's, /dev/null, would be the guest's to change.
     Pipe in(0);
@@ -251,9 +254,9 @@ TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, 
     const auto begin = Clock::now();
     const pid_t child = fork_into(machine);
     if (child == 0)
-        become_self_test(machine, namespaces, cgroup.procs(), sealed.get(), argument.c_str(),
-                         {in.read_end.get(), watched.out.write_end.get(), watched.err.write_end.get(),
-                          watched.status.write_end.get()});
+        become_program(machine, namespaces, cgroup.procs(), sealed.get(), name.c_str(), argument.c_str(),
+                       {in.read_end.get(), watched.out.write_end.get(), watched.err.write_end.get(),
+                        watched.status.write_end.get()});
     watched.process =
         FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));  // ours, not yet waited for
     for (Pipe* pipe : {&watched.out, &watched.err, &watched.status}) pipe->write_end = FileDescriptor();
@@ -269,7 +272,7 @@ TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, 
     reap(watched, run);
     explain_end(watched, machine, run);
     if (!watched.complaint.empty())
-        fmt::print(stderr, "<6>{}: the self-test said: {}\n", machine.name, last_line(watched.complaint));
+        fmt::print(stderr, "<6>{}: the {} said: {}\n", machine.name, name, last_line(watched.complaint));
     return run;
 }
 

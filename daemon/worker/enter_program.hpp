@@ -1,4 +1,4 @@
-// Runs the host's own self-test program inside a machine, as its root would run it.
+// Runs a program of the host's, the self-test or the set-up, inside a machine, as its root would run it.
 #pragma once
 
 #include <chrono>
@@ -17,9 +17,10 @@ struct ProgramLimits {
     std::size_t output = 0;
 };
 
-// Never waits longer than the limits and a few seconds, whatever program and guest do. `argument`: "quick" or "full".
-// Throws std::runtime_error when the host's side fails; what the guest prevents is not_started with a reason.
-TestRun run_in_machine(const RunningMachine& machine, const TestCgroup& cgroup, const std::filesystem::path& program,
+// Never waits longer than the limits and a few seconds, whatever program and guest do. `reason` of a program that
+// failed is the last line it wrote to standard error. Throws std::runtime_error when the host's side fails; what the
+// guest prevents is not_started with a reason.
+TestRun run_in_machine(const RunningMachine& machine, const LeafCgroup& cgroup, const std::filesystem::path& program,
                        const std::string& argument, const ProgramLimits& limits);
 
 }  // namespace cuda_nspawn

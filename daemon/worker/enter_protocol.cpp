@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "guest/printable.hpp"
+#include "names.hpp"
 
 namespace cuda_nspawn {
 
@@ -124,6 +125,11 @@ std::optional<SetupState> parse_setup_state(std::string_view text) {
         take("error: ", state.errors);
     }
     return state;
+}
+
+bool shows_our_mounts(std::string_view mountinfo) {
+    return mountinfo.find(fmt::format(" {} ", names::guest_directory)) != std::string_view::npos &&
+           mountinfo.find(fmt::format(" {} ", names::guest_store)) != std::string_view::npos;
 }
 
 std::string setup_check_line(const SetupState& state, double milliseconds) {

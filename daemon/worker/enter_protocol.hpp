@@ -26,6 +26,10 @@ struct SetupState {
 };
 std::optional<SetupState> parse_setup_state(std::string_view text);
 
+// Whether a guest's /proc/PID/mountinfo (proc_pid_mountinfo(5)) has both of our mounts. It can forge that, to its own
+// disadvantage.
+bool shows_our_mounts(std::string_view mountinfo);
+
 // The set-up's part of the report, as one of the self-test's lines: the host's own, in front of the guest's.
 std::string setup_check_line(const SetupState& state, double milliseconds);
 

@@ -17,7 +17,6 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
                                          const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
                                          std::chrono::milliseconds limit);
 
-// Whether the guest was started with our mounts (proc_pid_mountinfo(5)). It can forge that, to its own disadvantage.
-bool has_machine_directory(const RunningMachine& machine, const std::filesystem::path& proc);
+bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& proc);
 
 }  // namespace cuda_nspawn

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <sstream>
 
 #include "driver/generation.hpp"
 #include "names.hpp"
@@ -42,6 +43,9 @@ public:
     Exposed run() {
         result_.notes = rendered_.notes;
         result_.errors = rendered_.errors;
+        for (const std::string& path : {unit_drop_in_path(plan_.machine), scope_drop_in_path(plan_.machine),
+                                        settings_path(plan_.machine), composed_settings_path(plan_.machine)})
+            if (!dry_run_) tree_.remove_leftover(path);
         // A start that has read a settings file or drop-in of ours must find what they name. So they go first, and what
         // they name at the next run.
         bool was_named = remove_generated(unit_drop_in_path(plan_.machine), true);
@@ -122,19 +126,49 @@ private:
     Exposed result_;
 };
 
+struct RuleFile {
+    std::string text;
+    std::vector<std::string> rules;  // "PATH ACCESS"
+};
+
+// Only rules by number, as we make them, are ever taken out.
+RuleFile without_rules(const std::string& text, const std::vector<std::string>& paths) {
+    constexpr std::string_view key = "DeviceAllow=";
+    RuleFile rest;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        const std::string rule = line.starts_with(key) ? line.substr(key.size()) : "";
+        const std::string path = rule.substr(0, rule.find(' '));
+        if (path.starts_with("/dev/char/") && std::find(paths.begin(), paths.end(), path) != paths.end()) continue;
+        if (!rule.empty()) rest.rules.push_back(rule);
+        rest.text += line + "\n";
+    }
+    return rest;
+}
+
 bool is_control_file_unit(const std::string& unit) {
     const bool known = unit.starts_with("systemd-nspawn@") || unit.starts_with("machine-");
     return known && unit.find('/') == std::string::npos && unit.size() < 256;
 }
 
-// systemd keeps what SetUnitProperties set in a file that would outlive the instance (facts of systemd 252 to 257).
-void release(Tree& tree, const std::string& unit, const std::string& text) {
+// systemd keeps what SetUnitProperties set in a file that would outlive the instance (systemd 252 to 257): always the
+// whole list, so what an admin sets after us has our rules in it, and what we set has the admin's.
+void release(Tree& tree, const std::string& unit, const ControlFile& control) {
     if (!is_control_file_unit(unit)) throw std::runtime_error(fmt::format("{} is no machine's unit", unit));
-    const std::string directory = fmt::format("/run/systemd/system.control/{}.d", unit);
-    const std::string path = directory + "/50-DeviceAllow.conf";
-    if (tree.read(path) != text) return;
-    tree.remove(path);
-    tree.remove_directory_if_empty(directory);
+    for (const std::string_view base : {"/run/systemd/system.control", "/etc/systemd/system.control"}) {
+        const std::string directory = fmt::format("{}/{}.d", base, unit);
+        const std::string path = directory + "/50-DeviceAllow.conf";
+        tree.remove_leftover(path);
+        const auto text = tree.read(path);
+        if (!text) continue;
+        const RuleFile rest = without_rules(*text, control.ours);
+        if (rest.rules == control.own && !control.existed) {
+            tree.remove(path);
+            tree.remove_directory_if_empty(directory);
+        } else if (rest.text != *text) {
+            tree.make({EntryKind::file, path, rest.text, {}});
+        }
+    }
 }
 
 }  // namespace
@@ -175,7 +209,7 @@ ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
             result.failure = error.what();
         }
     }
-    for (const auto& [unit, text] : request.releases) release(tree, unit, text);
+    for (const auto& [unit, control] : request.releases) release(tree, unit, control);
     return report;
 }
 

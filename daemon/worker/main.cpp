@@ -20,6 +20,7 @@
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
 #include "worker/images.hpp"
+#include "worker/mount.hpp"
 #include "worker/protocol.hpp"
 
 namespace cuda_nspawn {
@@ -71,6 +72,11 @@ std::string run_store(const std::string& text) {
     return "{}\n";
 }
 
+std::string run_mount(const std::string& request) {
+    for (const std::string& machine : parse_look_request(request)) mount_into(machine);
+    return "{}\n";
+}
+
 std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
 
 std::string read_file(const std::string& path) {
@@ -92,11 +98,12 @@ void write_file(const std::string& path, const std::string& text) {
 
 int run(const std::string& verb, const std::string& id) {
     static const std::map<std::string, std::function<std::string(const std::string&)>> verbs{
-        {"expose", run_expose}, {"look", run_look}, {"store", run_store}, {"test", run_test}};
+        {"expose", run_expose}, {"look", run_look}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
     const auto place = verbs.find(verb);
     if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
-        fmt::print(stderr,
-                   "usage: cuda-nspawn-worker expose|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
+        fmt::print(
+            stderr,
+            "usage: cuda-nspawn-worker expose|look|mount|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
         return 2;
     }
     const std::string base = fmt::format("{}/{}", work_directory, id);

@@ -22,6 +22,7 @@ static void from_json(const nlohmann::json& json, Capability& value) {
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation,
                                    capabilities, nodes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlFile, existed, own, ours)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
 
 static void to_json(nlohmann::json& json, const Image& image) {
@@ -54,6 +55,8 @@ T parse(std::string_view text, std::string_view what) {
 
 }  // namespace
 
+std::string to_json(const ControlFile& file) { return dump(file); }
+ControlFile parse_control_file(std::string_view text) { return parse<ControlFile>(text, "the control file's state"); }
 std::string to_json(const ExposeRequest& request) { return dump(request); }
 ExposeRequest parse_expose_request(std::string_view text) { return parse<ExposeRequest>(text, "the request"); }
 std::string to_json(const ExposeReport& report) { return dump(report); }

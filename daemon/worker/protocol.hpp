@@ -12,11 +12,21 @@
 
 namespace cuda_nspawn {
 
+// The list of device rules that systemd keeps in a file for a unit, as it was before we asked for the first change and
+// since then: /run/systemd/system.control/UNIT.d/50-DeviceAllow.conf.
+struct ControlFile {
+    bool existed = false;           // an admin's set-property had made one before
+    std::vector<std::string> own;   // the unit's own rules then, "PATH ACCESS"
+    std::vector<std::string> ours;  // the paths that we have ever added
+    bool operator==(const ControlFile&) const = default;
+};
+std::string to_json(const ControlFile& file);
+ControlFile parse_control_file(std::string_view text);
+
 struct ExposeRequest {
     std::vector<Plan> plans;
     bool dry_run = false;
-    // Files in systemd's control directory that a grant caused: unit → exact text. Removed if they still read so.
-    std::map<std::string, std::string> releases;
+    std::map<std::string, ControlFile> releases;  // by unit: what we caused goes, what an admin set stays
 };
 std::string to_json(const ExposeRequest& request);
 ExposeRequest parse_expose_request(std::string_view text);
@@ -25,6 +35,7 @@ using ExposeReport = std::map<std::string, Exposed>;  // by machine
 std::string to_json(const ExposeReport& report);
 ExposeReport parse_expose_report(std::string_view text);
 
+// Of look and mount.
 std::string look_request(const std::vector<std::string>& machines);
 std::vector<std::string> parse_look_request(std::string_view text);
 using LookReport = std::map<std::string, Image>;  // by machine; unit_problems are not the worker's to know

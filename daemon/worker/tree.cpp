@@ -225,6 +225,11 @@ void Tree::remove_directory_if_empty(const std::string& path) {
     if (above) ::unlinkat(above.get(), base_name(path).c_str(), AT_REMOVEDIR);
 }
 
+void Tree::remove_leftover(const std::string& path) {
+    const Descriptor above(parent(path, false));
+    if (above) ::unlinkat(above.get(), temporary_name(base_name(path)).c_str(), 0);
+}
+
 void Tree::write_in_place(const std::string& path, const std::string& text) {
     const Descriptor file(open_without_links(root_, path, O_WRONLY));
     struct stat status{};

@@ -33,6 +33,7 @@ public:
     void make(const Entry& entry);         // replaces what is there by a rename
     void remove(const std::string& path);  // a file, link, node or empty directory; absent is fine
     void remove_directory_if_empty(const std::string& path);
+    void remove_leftover(const std::string& path);                          // of a make() that was killed
     void write_in_place(const std::string& path, const std::string& text);  // same length: seen whole through inotify
     // Makes INSIDE/name a copy of the file `source` unless it is one already.
     void share(const std::filesystem::path& source, const std::string& name);

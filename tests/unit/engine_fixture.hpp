@@ -25,7 +25,7 @@ struct Call {
     std::string verb;     // "look", "expose", …
     std::string subject;  // the machine, the unit, or the generation
     Plan plan{};          // of expose and dry-run
-    std::vector<DeviceNode> granted{};
+    Rules rules{};
     TestRequest request{};
     Replies reply{};
 
@@ -49,6 +49,8 @@ public:
     std::function<void(const std::string& machine)> on_start;  // before start is answered
     Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
+    std::set<unsigned> without_mounts;  // leaders of instances
+    int collections = 0;
     std::uint64_t now = 1'000'000;
 
     void look(const std::string& machine, Reply<Looked> reply) override { add({"look", machine}, std::move(reply)); }
@@ -66,10 +68,14 @@ public:
     void reload_units(const std::string& machine, Reply<std::string> reply) override {
         add({"reload", machine}, std::move(reply));
     }
-    void grant(const Instance& instance, const std::vector<DeviceNode>&, const std::vector<DeviceNode>& granted,
-               Reply<Granted> reply) override {
-        add({"grant", instance.unit, {}, granted}, std::move(reply));
+    void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override {
+        add({"grant", instance.unit, {}, rules}, std::move(reply));
     }
+    bool has_mounts(const Instance& instance) const override { return !without_mounts.contains(instance.leader); }
+    void mount(const std::string& machine, Reply<std::string> reply) override {
+        add({"mount", machine}, std::move(reply));
+    }
+    void collect() override { ++collections; }
     void release(const Instance& instance, Reply<std::string> reply) override {
         add({"release", instance.unit}, std::move(reply));
     }
@@ -176,7 +182,7 @@ private:
         reply(exposed);
     }
     void answer(const Call& call, const Reply<Granted>& reply) {
-        reply({{{call.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""}}, ""});
+        reply({{{call.rules.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""}}, ""});
     }
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
 };

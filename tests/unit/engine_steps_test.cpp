@@ -9,10 +9,12 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using testing::make_driver;
 using testing::make_policy;
 using testing::names_of;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 class EngineSteps : public testing::EngineFixture {};
 
@@ -36,7 +38,7 @@ TEST_F(EngineSteps, a_machine_that_starts_is_granted_and_tested) {
     prepare();
     engine.machine_started("a", instance("a"));
     EXPECT_THAT(ports.news(), ElementsAre("follow a", "grant systemd-nspawn@a.service"));
-    EXPECT_EQ(ports.pending.front().granted, machine().planned.plan.nodes);
+    EXPECT_EQ(ports.pending.front().rules.granted, machine().planned.plan.nodes);
     ports.answer("grant");
     EXPECT_THAT(ports.news(), ElementsAre("test a"));
     EXPECT_EQ(ports.pending.front().request.epoch, machine().epoch);
@@ -134,7 +136,7 @@ TEST_F(EngineSteps, detach_closes_the_door_before_it_takes_the_nodes_away) {
     run();
     engine.detach("a");
     EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
-    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+    EXPECT_THAT(ports.pending.front().rules.granted, IsEmpty());
     ports.answer("grant");
     EXPECT_THAT(ports.waiting(), ElementsAre("expose a"));
     EXPECT_THAT(ports.pending.front().plan.nodes, IsEmpty());
@@ -151,7 +153,7 @@ TEST_F(EngineSteps, detach_closes_the_door_first_when_the_rules_are_not_known_ei
     ports.news();
     engine.detach("a");
     EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
-    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+    EXPECT_THAT(ports.pending.front().rules.granted, IsEmpty());
 }
 
 TEST_F(EngineSteps, closing_the_door_does_not_wait_for_a_look_at_the_image) {
@@ -170,8 +172,81 @@ TEST_F(EngineSteps, fewer_gpus_are_closed_first_and_more_are_opened_last) {
     ports.answer_all();
     set_policies({make_policy("a", {GpuIndex{1}, GpuIndex{2}})});
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("expose a", "reload a", "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "grant systemd-nspawn@a.service", "reload a", "test a"));
     EXPECT_EQ(state_text(), "passed: 2 GPUs, 42 ms");
+}
+
+TEST_F(EngineSteps, a_machine_that_runs_without_our_mounts_gets_them) {
+    engine.set_driver(make_driver());
+    ports.without_mounts = {100};
+    engine.machine_started("a", instance("a"));
+    set_policies({make_policy("a")});
+    ports.answer_all("mount");
+    EXPECT_THAT(ports.waiting(), ElementsAre("mount a")) << "it is tested when it has them";
+    EXPECT_EQ(state(), "preparing");
+    ports.answer("mount");
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "mount a"), 1);
+    engine.detach("a");
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "mount a"), 1) << "they stay until it ends";
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineSteps, a_machine_that_gets_no_gpu_gets_no_mounts) {
+    ports.without_mounts = {100};
+    prepare(make_policy("a", {}));
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Not(Contains("mount a")));
+}
+
+TEST_F(EngineSteps, mounts_that_fail_are_told_and_tried_again_by_the_next_attach) {
+    ports.without_mounts = {100};
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.answer("grant");
+    ports.fail("mount", "a has no /run that is a directory");
+    EXPECT_EQ(state_text(), "mount failed: a has no /run that is a directory");
+    EXPECT_FALSE(ports.is_pending("test"));
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineSteps, what_an_instance_was_ever_lent_is_remembered_before_it_is_given) {
+    run(make_policy("a", {GpuIndex{0}}));
+    set_policies({make_policy("a", {GpuIndex{1}})});
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_THAT(names_of(ports.memory.at("a").lent),
+                UnorderedElementsAre("nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia1", "nvidiactl"));
+}
+
+TEST_F(EngineSteps, a_daemon_that_starts_when_the_driver_has_gone_takes_back_what_its_predecessor_gave) {
+    const std::vector<DeviceNode> lent{{"nvidia0", 195, 0}, {"nvidia-uvm", 510, 0}};
+    engine.set_instances({{"a", instance("a")}});
+    engine.restore("a", {instance("a"), false, {}, 0, lent});
+    engine.set_driver({});
+    set_policies({make_policy("a")});
+    const Rules rules = ports.take("grant").rules;
+    EXPECT_THAT(rules.granted, IsEmpty());
+    EXPECT_THAT(names_of(rules.ours), IsSupersetOf({"nvidia0", "nvidia-uvm"}));
+}
+
+TEST_F(EngineSteps, the_store_is_tidied_when_the_last_user_of_a_generation_has_another) {
+    run();
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, 1) << "what a predecessor may have left";
+    engine.set_driver(make_driver("999.50.00"));
+    ports.answer("build");
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, 1) << "the machine has the old one still";
+    ports.answer_all();
+    engine.collect_if_due();
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, 2);
 }
 
 TEST_F(EngineSteps, a_guest_that_cannot_run_the_driver_is_left_as_it_would_be_without_us) {
@@ -187,7 +262,7 @@ TEST_F(EngineSteps, refused_settings_open_no_door_and_count_as_no_grant) {
     ports.expose_errors = {"/etc/systemd/nspawn/a.nspawn:3: no section"};
     prepare();
     engine.machine_started("a", instance("a"));
-    EXPECT_THAT(ports.pending.front().granted, IsEmpty());
+    EXPECT_THAT(ports.pending.front().rules.granted, IsEmpty());
     ports.answer_all();
     EXPECT_EQ(machine().granted, std::vector<DeviceNode>());
     EXPECT_EQ(state_text(), "/etc/systemd/nspawn/a.nspawn:3: no section");

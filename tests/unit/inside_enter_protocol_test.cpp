@@ -11,6 +11,16 @@ namespace {
 
 const std::vector<DeviceNode> two_gpus{{"nvidiactl", 195, 255}, {"nvidia0", 195, 0}, {"nvidia1", 195, 1}};
 
+TEST(OurMounts, are_there_when_both_are) {
+    const std::string directory = "61 50 0:45 /a /run/cuda-nspawn ro,nosuid - tmpfs cuda-nspawn rw\n";
+    const std::string store =
+        "62 50 8:1 /var/lib/cuda-nspawn/driver /run/cuda-nspawn-store ro,nosuid - ext4 /dev/sda rw\n";
+    EXPECT_TRUE(shows_our_mounts("50 1 8:1 / / rw - ext4 /dev/sda rw\n" + directory + store));
+    EXPECT_FALSE(shows_our_mounts(directory));
+    EXPECT_FALSE(shows_our_mounts(store));
+    EXPECT_FALSE(shows_our_mounts("62 50 0:45 /run/cuda-nspawn /other ro - tmpfs x rw\n"));
+}
+
 TEST(SetupState, has_the_epoch_and_the_sentences) {
     const auto state = parse_setup_state("epoch=1763\nnote: this guest has no /usr/bin\nerror: no ldconfig\nnote: b\n");
     ASSERT_TRUE(state);

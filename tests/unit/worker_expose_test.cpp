@@ -245,16 +245,62 @@ TEST_F(ExposeWorker, a_directory_that_was_replaced_by_a_link_is_not_followed) {
     EXPECT_FALSE(std::filesystem::exists(tree.at("/elsewhere/guest")));
 }
 
-TEST_F(ExposeWorker, a_release_removes_exactly_what_a_grant_left) {
+// What systemd writes for SetUnitProperties: the whole list, whoever set which part of it.
+class Release : public ExposeWorker {
+protected:
+    void release(bool existed, const std::vector<std::string>& own) {
+        expose({{}, false, {{unit, {existed, own, {"/dev/char/195:0", "/dev/char/510:0"}}}}}, host);
+    }
+    std::string text(const std::string& path) const { return read(path); }
     const std::string unit = "systemd-nspawn@a.service";
     const std::string control = "/run/systemd/system.control/" + unit + ".d/50-DeviceAllow.conf";
-    write(control, "[Service]\nDeviceAllow=/dev/char/195:0 rw\n");
-    expose({{}, false, {{unit, "something else"}}}, host);
-    EXPECT_TRUE(std::filesystem::exists(tree.at("/host" + control)));
-    expose({{}, false, {{unit, "[Service]\nDeviceAllow=/dev/char/195:0 rw\n"}}}, host);
+    const std::string persistent = "/etc/systemd/system.control/" + unit + ".d/50-DeviceAllow.conf";
+    const std::string head = "# Do not edit.\n[Service]\nDeviceAllow=\nDeviceAllow=/dev/net/tun rwm\n";
+};
+
+TEST_F(Release, removes_the_file_that_only_a_grant_caused) {
+    write(control, head + "DeviceAllow=/dev/char/195:0 rw\n");
+    release(false, {"/dev/net/tun rwm"});
     EXPECT_FALSE(std::filesystem::exists(tree.at("/host" + control).parent_path()));
-    EXPECT_THROW(expose({{}, false, {{"ssh.service", ""}}}, host), std::runtime_error);
-    EXPECT_THROW(expose({{}, false, {{"machine-../../x", ""}}}, host), std::runtime_error);
+}
+
+TEST_F(Release, keeps_what_an_admin_set_before_and_takes_our_rules_out) {
+    write(control, head + "DeviceAllow=/dev/fuse rw\nDeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/char/510:0 rw\n");
+    release(true, {"/dev/net/tun rwm", "/dev/fuse rw"});
+    EXPECT_EQ(text(control), head + "DeviceAllow=/dev/fuse rw\n");
+}
+
+TEST_F(Release, keeps_what_an_admin_set_since_and_takes_our_rules_out) {
+    write(control, head + "DeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/fuse rw\n");
+    release(false, {"/dev/net/tun rwm"});
+    EXPECT_EQ(text(control), head + "DeviceAllow=/dev/fuse rw\n");
+}
+
+TEST_F(Release, takes_our_rules_out_of_what_an_admin_set_for_good) {
+    write(persistent, head + "DeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/char/4:1 rw\n");
+    release(true, {"/dev/net/tun rwm"});
+    EXPECT_EQ(text(persistent), head + "DeviceAllow=/dev/char/4:1 rw\n");
+}
+
+TEST_F(Release, takes_out_nothing_but_rules_by_number) {
+    write(control, head + "DeviceAllow=/dev/fuse rw\n");
+    expose({{}, false, {{unit, {true, {}, {"/dev/net/tun", "/dev/fuse", "block-loop"}}}}}, host);
+    EXPECT_EQ(text(control), head + "DeviceAllow=/dev/fuse rw\n");
+}
+
+TEST_F(Release, is_of_machines_units_only) {
+    for (const char* stranger : {"ssh.service", "machine-../../x"})
+        EXPECT_THROW(expose({{}, false, {{stranger, {}}}}, host), std::runtime_error) << stranger;
+}
+
+TEST_F(ExposeWorker, what_a_killed_worker_left_half_made_goes_with_the_next_run) {
+    const std::vector<std::string> leftovers{
+        "/run/systemd/system/systemd-nspawn@a.service.d/.50-cuda-nspawn.conf.new", "/run/systemd/nspawn/.a.nspawn.new",
+        "/run/cuda-nspawn/settings/.a.nspawn.new", machine_dir + "/dev/.nvidia0.new"};
+    for (const std::string& leftover : leftovers) write(leftover, "half");
+    EXPECT_EQ(run(nothing()).failure, "");
+    for (const std::string& leftover : leftovers)
+        EXPECT_FALSE(std::filesystem::exists(tree.at("/host" + leftover))) << leftover;
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ std::string failure_of(Parse parse, std::string_view text) {
 
 TEST(WorkerProtocol, an_expose_request_survives_the_way) {
     const ExposeRequest request{
-        {full_plan(), Plan{}}, true, {{"systemd-nspawn@a.service", "[Service]\nDeviceAllow=\n"}}};
+        {full_plan(), Plan{}}, true, {{"systemd-nspawn@a.service", {true, {"/dev/fuse rw"}, {"/dev/char/195:0"}}}}};
     const ExposeRequest parsed = parse_expose_request(to_json(request));
     EXPECT_EQ(parsed.plans, request.plans);
     EXPECT_TRUE(parsed.dry_run);

@@ -1,6 +1,7 @@
 /* setup apply    make what is offered usable, take away what is offered no longer
  * setup refresh  the same for a running guest, where the set-up is in force; gathers quick changes
- * setup remove   take everything of ours away */
+ * setup adopt    tell the guest's systemd of our units and start them: for a guest that was started without our
+ * settings setup remove   take everything of ours away */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 /* How long `refresh` looks for a further change before it ends. It also keeps a path unit below systemd's limit of 200
  * starts in 2 seconds, which 254 and newer apply and 247 cannot be told to lift. */
 #define SETTLE_MILLISECONDS 25
+#define UNIT_DIRECTORY "/run/systemd/system"
+#define SYSTEMCTL_SECONDS 20
 
 static unsigned long long read_epoch(void) {
     char* text = read_text(OFFER "/guest/epoch", 64);
@@ -73,6 +76,28 @@ static int remove_all(void) {
     return report_has_errors() ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* The guest's PID 1 does not look in our directory, so the units are linked to where it looks; /run forgets them with
+ * the guest's end. Restarted and not started: what is mounted now may be in the place of something that went. */
+static int adopt(void) {
+    static const char* const units[] = {"cuda-nspawn-setup.service", "cuda-nspawn-refresh.service",
+                                        "cuda-nspawn-refresh.path"};
+    char path[128], target[128], reason[1024];
+    if (mkdir(UNIT_DIRECTORY, 0755) < 0 && errno != EEXIST)
+        fail("%s cannot be made: %s", UNIT_DIRECTORY, strerror(errno));
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        snprintf(path, sizeof path, "%s/%s", UNIT_DIRECTORY, units[i]);
+        snprintf(target, sizeof target, "%s/guest/units/%s", OFFER, units[i]);
+        int error = make_link(path, target);
+        if (error) fail("%s cannot be linked: %s", path, strerror(error));
+    }
+    if (run_program((char*[]){"/bin/systemctl", "daemon-reload", NULL}, SYSTEMCTL_SECONDS, reason, sizeof reason) < 0 ||
+        run_program((char*[]){"/bin/systemctl", "--no-block", "restart", "cuda-nspawn-setup.service",
+                              "cuda-nspawn-refresh.path", NULL},
+                    SYSTEMCTL_SECONDS, reason, sizeof reason) < 0)
+        fail("%s", reason);
+    return report_has_errors() ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* One at a time: the boot's run and a change of the host can meet. */
 static void take_lock(void) {
     int lock = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -85,12 +110,13 @@ int main(int argc, char** argv) {
     int (*action)(void) = strcmp(verb, "apply") == 0     ? apply
                           : strcmp(verb, "refresh") == 0 ? refresh
                           : strcmp(verb, "remove") == 0  ? remove_all
+                          : strcmp(verb, "adopt") == 0   ? adopt
                                                          : NULL;
     if (!action) {
-        fprintf(stderr, "usage: setup apply|refresh|remove\n");
+        fprintf(stderr, "usage: setup apply|refresh|remove|adopt\n");
         return 2;
     }
     umask(022);
-    take_lock();
+    if (action != adopt) take_lock(); /* it only starts the others */
     return action();
 }

@@ -1,0 +1,149 @@
+#include "worker/mount.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <sys/fsuid.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include "names.hpp"
+#include "worker/enter_machine.hpp"
+#include "worker/enter_program.hpp"
+
+namespace cuda_nspawn {
+namespace {
+
+constexpr ProgramLimits adoption_limits{std::chrono::seconds{30}, std::size_t{16} * 1024};
+
+// A mount that hangs nowhere yet, and the name it gets in the guest's /run.
+struct Loose {
+    FileDescriptor tree;
+    std::string name;
+};
+
+// Read-only before it is attached: what is set later does not reach a mount that another namespace has. Private:
+// a mount that the guest makes on it must not appear on the host.
+Loose detach_copy(const std::filesystem::path& source, std::string_view place, std::uint64_t flags) {
+    static_assert(names::guest_directory.starts_with("/run/") && names::guest_store.starts_with("/run/"));
+    Loose loose{FileDescriptor(::open_tree(AT_FDCWD, source.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)),
+                std::string(place.substr(5))};
+    mount_attr attributes{};
+    attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | flags;
+    attributes.propagation = MS_PRIVATE;
+    if (!loose.tree || ::mount_setattr(loose.tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) < 0)
+        throw std::runtime_error(fmt::format("cannot take {} along: {}", source.string(), std::strerror(errno)));
+    return loose;
+}
+
+// What the child tells: the step at which it stopped, a string of this program's; nullptr when all is done.
+struct Outcome {
+    const char* step;
+    int error;
+};
+
+int open_beneath(int directory, const char* path, int flags) {
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags | O_DIRECTORY | O_CLOEXEC);
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    return static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+// As the owner of the guest's /run: a file system of a user namespace has no files of other users.
+bool make_directory(int run, const char* name) {
+    struct stat status{};
+    if (::fstat(run, &status) < 0) return false;
+    ::setfsgid(status.st_gid);
+    ::setfsuid(status.st_uid);
+    const bool made = ::mkdirat(run, name, 0755) == 0 || errno == EEXIST;
+    const int error = errno;
+    ::setfsuid(0);
+    ::setfsgid(0);
+    errno = error;
+    return made;
+}
+
+bool is_same_directory(int one, int other) {
+    struct stat left{}, right{};
+    return ::fstat(one, &left) == 0 && ::fstat(other, &right) == 0 && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
+
+// In the child, in the guest's mount namespace. The target is held by a descriptor, so that what the guest moves
+// meanwhile is only its own loss: a mount can be attached nowhere but in this namespace.
+const char* attach(int run, const Loose& loose) {
+    if (!make_directory(run, loose.name.c_str())) return "make a directory in its /run";
+    const FileDescriptor target(open_beneath(run, loose.name.c_str(), O_PATH));
+    if (!target) return "open a directory in its /run";
+    if (is_same_directory(target.get(), loose.tree.get())) return nullptr;
+    return ::move_mount(loose.tree.get(), "", target.get(), "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
+               ? "mount in its /run"
+               : nullptr;
+}
+
+const char* attach_all(const RunningMachine& machine, int root, const std::array<Loose, 2>& mounts) {
+    if (::setns(machine.pidfd.get(), CLONE_NEWNS) < 0) return "enter its mount namespace";
+    const FileDescriptor run(open_beneath(root, "/run", O_RDONLY));
+    if (!run) return "open its /run";
+    for (const Loose& loose : mounts)
+        if (const char* step = attach(run.get(), loose)) return step;
+    return nullptr;
+}
+
+void mount_in_child(const RunningMachine& machine, int root, const std::array<Loose, 2>& mounts) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) throw std::runtime_error("cannot make a pipe");
+    const FileDescriptor read_end(ends[0]);
+    FileDescriptor write_end(ends[1]);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        Outcome outcome{attach_all(machine, root, mounts), 0};
+        outcome.error = errno;
+        ::_exit(::write(write_end.get(), &outcome, sizeof outcome) == sizeof outcome ? 0 : 1);
+    }
+    write_end = FileDescriptor();
+    Outcome outcome{"be entered", ECHILD};
+    const ssize_t got = child < 0 ? -1 : ::read(read_end.get(), &outcome, sizeof outcome);
+    if (child > 0) ::waitpid(child, nullptr, 0);
+    if (got != sizeof outcome || outcome.step != nullptr)
+        throw std::runtime_error(fmt::format("the driver cannot be mounted into {}: cannot {}: {}", machine.name,
+                                             outcome.step, std::strerror(outcome.error)));
+}
+
+// The guest's PID 1 was started without our units' directory; the set-up tells it of them.
+void have_units_adopted(const RunningMachine& machine, const MountPlaces& places) {
+    const LeafCgroup cgroup(places.cgroups, machine.cgroup);
+    const TestRun run = run_in_machine(machine, cgroup, places.setup, "adopt", adoption_limits);
+    if (run.end == TestEnd::exited && run.exit_status == 0) return;
+    const std::string reason =
+        run.end == TestEnd::exited ? fmt::format("exit status {}: {}", run.exit_status, run.reason) : run.reason;
+    throw std::runtime_error(
+        fmt::format("the driver is mounted into {}, but its systemd did not take our units over ({}); see "
+                    "journalctl -M {} -u cuda-nspawn-setup",
+                    machine.name, reason.empty() ? "no answer" : reason, machine.name));
+}
+
+}  // namespace
+
+void mount_into(const std::string& name, const MountPlaces& places) {
+    const RunningMachine machine = find_machine(name, places.proc);
+    const FileDescriptor root(
+        ::open((places.proc / std::to_string(machine.leader) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root || !machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", name));
+    // The directory of the machine has device nodes, the store has none.
+    const std::array<Loose, 2> mounts{detach_copy(places.machines / name, names::guest_directory, 0),
+                                      detach_copy(places.store, names::guest_store, MOUNT_ATTR_NODEV)};
+    mount_in_child(machine, root.get(), mounts);
+    have_units_adopted(machine, places);
+}
+
+}  // namespace cuda_nspawn
