@@ -105,7 +105,7 @@ State Machine::state(bool generation_pending) const {
     if (!failure.empty()) return State::failed;
     if (!obstacle().empty()) return State::blocked;
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
-    if (generation_pending || !exposed || *exposed != planned.plan) return State::preparing;
+    if (generation_pending || ended || !exposed || *exposed != planned.plan) return State::preparing;
     if (!instance) return State::ready;
     if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
     if (revoked) return State::detached;

@@ -128,7 +128,7 @@ private:
 
 struct RuleFile {
     std::string text;
-    std::vector<std::string> rules;  // "PATH ACCESS"
+    std::set<std::string> rules;  // "PATH ACCESS"; systemd does not keep their order
 };
 
 // Only rules by number, as we make them, are ever taken out.
@@ -140,7 +140,7 @@ RuleFile without_rules(const std::string& text, const std::vector<std::string>& 
         const std::string rule = line.starts_with(key) ? line.substr(key.size()) : "";
         const std::string path = rule.substr(0, rule.find(' '));
         if (path.starts_with("/dev/char/") && std::find(paths.begin(), paths.end(), path) != paths.end()) continue;
-        if (!rule.empty()) rest.rules.push_back(rule);
+        if (!rule.empty()) rest.rules.insert(rule);
         rest.text += line + "\n";
     }
     return rest;
@@ -162,7 +162,7 @@ void release(Tree& tree, const std::string& unit, const ControlFile& control) {
         const auto text = tree.read(path);
         if (!text) continue;
         const RuleFile rest = without_rules(*text, control.ours);
-        if (rest.rules == control.own && !control.existed) {
+        if (!control.existed && rest.rules == std::set(control.own.begin(), control.own.end())) {
             tree.remove(path);
             tree.remove_directory_if_empty(directory);
         } else if (rest.text != *text) {

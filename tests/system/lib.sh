@@ -51,8 +51,17 @@ evidence() {
         --identifier=cuda-nspawn-worker --identifier=cuda-nspawnctl --lines=60
 }
 
-close_suite() {    # NAME: the closing line and the exit status
-    echo "$1: $passed passed, $failed failed"
+# The cases in NAME.d, or only those named; a closing line, and the exit status.
+run_suite() {    # NAME [CASE…]
+    local name=$1 case
+    local -a cases
+    shift
+    mapfile -t cases < <(for piece in "$name.d"/*.sh; do cases_of "$piece"; done)
+    [ $# -eq 0 ] || cases=("$@")
+    _clean_host
+    for case in "${cases[@]}"; do run_case "$case"; done
+    _clean_host
+    echo "$name: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]
 }
 
@@ -250,3 +259,57 @@ sees_exactly() {    # MACHINE GPU-INDEX…: by nvidia-smi in the guest, found by
 device_rules() { systemctl show --property=DeviceAllow --value "$(unit_of "$1")" | sort -u; }
 
 has_no_rules_of_ours() { lacks "DeviceAllow of $(unit_of "$1")" "$(device_rules "$1")" /dev/char/; }
+
+# --- the host --------------------------------------------------------------------------------------------------------
+
+gpus=$(find /proc/driver/nvidia/gpus -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)
+other_gpu=$((gpus > 1 ? 1 : 0))       # of the second machine
+
+_simulated_only() { [ "${LAB_DRIVER:-simulated}" = simulated ] || skip "wants the simulated driver"; }
+_two_gpus() { [ "$gpus" -gt 1 ] || skip "wants two GPUs"; }
+
+_driver() {    # OPTION…: the simulated driver, another way
+    "$simulated" "$@" "$BUILD_DIR/tests/simulated"
+    cuda-nspawnctl refresh
+}
+
+_knows_no_machine() { [ "$(busctl call "$bus" /org/cudanspawn1 "$bus.Manager" ListMachines)" = "a(sso) 0" ]; }
+
+# Also what an interrupted run left.
+_clean_host() {
+    local machine
+    for machine in "${all_machines[@]}"; do
+        rm -rf "/etc/systemd/system/systemd-nspawn@$machine.service.d" \
+            /{etc,run}/systemd/system.control/"$(unit_of "$machine").d"
+        rm -f "$policies/$machine.yaml" "/etc/systemd/nspawn/$machine.nspawn" "/var/lib/machines/$machine.nspawn"
+    done
+    rm -f "$policies/under_score.yaml"
+    rm -rf /run/systemd/system/cuda-nspawnd.service.d
+    systemctl --quiet unmask --runtime cuda-nspawnd
+    systemctl daemon-reload
+    systemctl start cuda-nspawnd
+    end_machines "${all_machines[@]}"
+    wait_until 20 _knows_no_machine
+    if [ "${LAB_DRIVER:-simulated}" = simulated ]; then _driver --gpus 3; fi
+    for machine in "${all_machines[@]}"; do rm -rf "/var/lib/machines/$machine"; done
+    systemctl reset-failed
+} >/dev/null
+
+# A machine of a Debian release, with a service of its own that needs CUDA as soon as services may.
+_make() {    # SUITE MACHINE
+    [ -d "/usr/share/lab/guests/$1" ] || skip "this lab has no $1"
+    lab-guest "$1" "$2"
+    local units=/var/lib/machines/$2/etc/systemd/system
+    cat >"$units/early-cuda.service" <<'END'
+[Unit]
+DefaultDependencies=no
+After=sysinit.target
+Before=basic.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/nvidia-smi -L
+END
+    mkdir -p "$units/basic.target.wants"
+    ln -s ../early-cuda.service "$units/basic.target.wants/"
+}

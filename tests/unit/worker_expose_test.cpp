@@ -259,8 +259,8 @@ protected:
 };
 
 TEST_F(Release, removes_the_file_that_only_a_grant_caused) {
-    write(control, head + "DeviceAllow=/dev/char/195:0 rw\n");
-    release(false, {"/dev/net/tun rwm"});
+    write(control, head + "DeviceAllow=/dev/char/195:0 rw\nDeviceAllow=/dev/zero r\n");
+    release(false, {"/dev/zero r", "/dev/net/tun rwm"});
     EXPECT_FALSE(std::filesystem::exists(tree.at("/host" + control).parent_path()));
 }
 

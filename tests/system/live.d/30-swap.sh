@@ -1,0 +1,77 @@
+# shellcheck shell=bash disable=SC2154 # the pieces of a suite share its variables
+# Another driver under guests that run, start and are down. Only with the simulated driver, whose version can be changed.
+
+_generation() { readlink "/run/cuda-nspawn/machines/$1/driver"; }
+_has_version() { [[ $(_generation "$1") == */$2-* ]]; }    # MACHINE VERSION
+_store() { find /var/lib/cuda-nspawn/driver -mindepth 1 -maxdepth 1 -printf '%f\n' | sort; }
+_store_has_only() { [[ $(_store) == "$1"-* && $(_store | wc -l) -eq 1 ]]; }    # VERSION
+
+new_files_with_the_old_module_change_nothing_and_are_told() {
+    _simulated_only
+    _all_are_attached
+    _make_live bookworm down12
+    policy down12 'gpus: [1]'
+    local before
+    before=$(_generation "$by_unit")
+    _begin_computing "$by_unit"
+    _driver --version 999.50.00 --kernel-version 999.42.01
+    has Warnings "$(busctl get-property "$bus" /org/cudanspawn1 "$bus.Manager" Warnings)" 999.42.01 999.50.00 reload
+    same "the generation" "$(_generation "$by_unit")" "$before"
+    _computes_undisturbed "$by_unit"
+}
+
+the_modules_reload_swaps_the_driver_under_every_guest() {
+    _simulated_only
+    local machine pid before
+    before=$(property "$by_unit" LastSelfTest)
+    pid=$(in_guest "$by_unit" systemctl show --property=MainPID --value compute)
+    _driver --version 999.50.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+        wait_for_verdict "$machine" "$before"
+        _has_version "$machine" 999.50.00
+        has "$machine: its loader" "$(in_guest "$machine" sh -c 'readlink -f "$(ldconfig -p | sed -n "s/.*libcuda.so.1 .*=> //p")"')" 999.50.00
+    done
+    _computes_undisturbed "$by_unit"
+    has "what computes keeps its library" "$(in_guest "$by_unit" cat "/proc/$pid/maps")" libcuda.so.999.42.01
+    has "a new program" "$(in_guest "$by_unit" timeout 1 compute || :)" "libcuda.so.999.50.00" 'round 50: right'
+    _stop_computing "$by_unit"
+}
+
+the_old_generation_goes_with_its_last_user() {
+    _simulated_only
+    wait_until 10 _store_has_only 999.50.00
+}
+
+a_guest_that_was_down_gets_the_new_driver_at_its_next_start() {
+    _simulated_only
+    systemctl start systemd-nspawn@down12
+    wait_for_verdict down12 0
+    _has_version down12 999.50.00
+    sees_exactly down12 1
+}
+
+a_guest_boots_at_any_moment_of_a_swap() {
+    _simulated_only
+    local round version
+    for ((round = 0; round < 4 + 2 * rounds; round++)); do
+        end_machines down12
+        version=999.$((60 + round)).00
+        "$simulated" --version "$version" "$BUILD_DIR/tests/simulated"
+        cuda-nspawnctl refresh &
+        # Each round a little later into the swap.
+        sleep "0.$((round * 3 % 10))"
+        systemctl start systemd-nspawn@down12
+        wait_until 30 has_booted down12
+        wait $!
+        wait_until 20 _has_version down12 "$version"
+        wait_until 30 property_is down12 State attached
+        wait_until 30 property_is down12 Verdict passed
+        sees_exactly down12 1
+    done
+    end_machines down12
+    rm "$policies/down12.yaml"
+    _driver --gpus 3
+    wait_until 20 _has_version "$by_unit" 999.42.01
+    wait_until 30 property_is "$by_unit" Verdict passed
+    wait_until 10 _store_has_only 999.42.01
+}
