@@ -19,6 +19,7 @@
 #include "worker/enter.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
+#include "worker/holders.hpp"
 #include "worker/images.hpp"
 #include "worker/protocol.hpp"
 
@@ -73,6 +74,8 @@ std::string run_store(const std::string& text) {
 
 std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
 
+std::string run_holders(const std::string& request) { return to_json(find_holders(parse_holders_request(request))); }
+
 std::string read_file(const std::string& path) {
     std::ifstream stream(path, std::ios::binary);
     std::ostringstream content;
@@ -92,11 +95,12 @@ void write_file(const std::string& path, const std::string& text) {
 
 int run(const std::string& verb, const std::string& id) {
     static const std::map<std::string, std::function<std::string(const std::string&)>> verbs{
-        {"expose", run_expose}, {"look", run_look}, {"store", run_store}, {"test", run_test}};
+        {"expose", run_expose}, {"holders", run_holders}, {"look", run_look}, {"store", run_store}, {"test", run_test}};
     const auto place = verbs.find(verb);
     if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
-        fmt::print(stderr,
-                   "usage: cuda-nspawn-worker expose|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
+        fmt::print(
+            stderr,
+            "usage: cuda-nspawn-worker expose|holders|look|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
         return 2;
     }
     const std::string base = fmt::format("{}/{}", work_directory, id);
