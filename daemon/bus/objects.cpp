@@ -70,6 +70,10 @@ void ManagerObject::SelfTest(TestAnswer&& result, std::string name, Options opti
     verbs_.reread(name);
     self_test(engine_, std::move(result), name, std::move(options));
 }
+void ManagerObject::ListHolders(HoldersAnswer&& result, std::string machine) {
+    if (!machine.empty()) verbs_.reread(machine);
+    list_holders(engine_, std::move(result), machine);
+}
 
 std::string ManagerObject::Version() { return CUDA_NSPAWN_VERSION; }
 

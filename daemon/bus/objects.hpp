@@ -35,6 +35,7 @@ private:
     void Attach(JobAnswer&& result, std::string name, Options options) override;
     void Detach(JobAnswer&& result, std::string name, Options options) override;
     void SelfTest(TestAnswer&& result, std::string name, Options options) override;
+    void ListHolders(HoldersAnswer&& result, std::string machine) override;
     void Refresh() override { verbs_.refresh(); }
     void Reload() override { verbs_.reload(); }
     std::string Version() override;

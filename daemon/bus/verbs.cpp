@@ -110,6 +110,19 @@ void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, 
     });
 }
 
+void list_holders(Engine& engine, HoldersAnswer&& result, const std::string& machine) {
+    const auto answer = std::make_shared<HoldersAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        engine.holders(machine, [answer](const Holders& found) {
+            if (!found.failure.empty()) return answer->returnError(error("Failed", found.failure));
+            std::vector<BusHolder> list;
+            for (const Holder& holder : found.holders)
+                list.emplace_back(holder.machine, holder.pid, holder.pid_in_machine, holder.name, holder.nodes);
+            answer->returnResults(list);
+        });
+    });
+}
+
 sdbus::ObjectPath machine_path(const std::string& machine) {
     return sdbus::ObjectPath(fmt::format("{}/machine/{}", names::root_object, escape_bus_label(machine)));
 }

@@ -3,6 +3,7 @@
 
 #include <sdbus-c++/sdbus-c++.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,15 @@ using BusChanges = std::vector<sdbus::Struct<std::string, std::string, std::stri
 using PlanResult = sdbus::Result<BusChanges>;
 using JobAnswer = sdbus::Result<sdbus::ObjectPath, BusChanges>;
 using TestAnswer = sdbus::Result<sdbus::ObjectPath, std::string, std::string>;
+// Machine, process on the host, process in the machine, name, nodes.
+using BusHolder = sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>;
+using HoldersAnswer = sdbus::Result<std::vector<BusHolder>>;
 
 void plan(Engine& engine, PlanResult&& result, const std::string& machine, Options options);
 void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);
 void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);
 void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, Options options);
+void list_holders(Engine& engine, HoldersAnswer&& result, const std::string& machine);
 
 sdbus::ObjectPath machine_path(const std::string& machine);
 sdbus::ObjectPath gpu_path(const std::string& uuid);

@@ -1,5 +1,6 @@
 // cuda-nspawnctl: the D-Bus API for people and unit files. Decides nothing. cuda-nspawnctl(1)
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-daemon.h>
 
@@ -24,6 +25,7 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
   detach MACHINE           take the GPUs from the running machine until it starts again
       --unless-stopping    do nothing if the machine's own unit is stopping
   test MACHINE             run the self-test in the machine
+  holders [MACHINE]        show which processes have a GPU open
   plan MACHINE             show what attach would change
   refresh                  look at the driver again
   reload                   read the policies again
@@ -35,12 +37,16 @@ Exit status: 0 done, 1 the call failed or the verdict is not "passed", 2 wrong u
 using Options = std::map<std::string, sdbus::Variant>;
 using Changes = std::vector<sdbus::Struct<std::string, std::string, std::string>>;
 using Properties = std::map<std::string, sdbus::Variant>;
+// Machine, process on the host, process in the machine, name, nodes.
+using Holder = sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>;
 
 const std::string manager_interface = std::string(cuda_nspawn::names::bus_name) + ".Manager";
 const std::string machine_interface = std::string(cuda_nspawn::names::bus_name) + ".Machine";
 
 // A job ends by its own time limits; the call waits as long as it takes.
 constexpr auto as_long_as_it_takes = std::chrono::hours(24);
+// More than its worker has; less than a stopping unit has.
+constexpr auto time_for_holders = std::chrono::seconds(35);
 
 struct Arguments {
     std::string command;
@@ -180,9 +186,54 @@ bool has_nothing_to_take(const std::string& machine) {
     return std::get<0>(job.get<sdbus::Struct<std::uint32_t, sdbus::ObjectPath>>()) != 0;
 }
 
+std::vector<Holder> holders_of(const std::string& machine) {
+    std::vector<Holder> found;
+    manager()
+        ->callMethod("ListHolders")
+        .onInterface(manager_interface)
+        .withTimeout(time_for_holders)
+        .withArguments(machine)
+        .storeResultsTo(found);
+    return found;
+}
+
+int holders(const Arguments& arguments) {
+    const std::vector<Holder> found = holders_of(arguments.machine);
+    if (found.empty()) return fmt::print("nobody holds a GPU open\n"), 0;
+    constexpr const char* row = "{:<24} {:>8} {:>14}  {:<16} {}\n";
+    fmt::print(row, "MACHINE", "PID", "PID-IN-MACHINE", "NAME", "DEVICES");
+    for (const auto& [machine, pid, pid_in_machine, name, nodes] : found)
+        fmt::print(row, machine.empty() ? "-" : machine, pid, pid_in_machine, name, fmt::join(nodes, " "));
+    return 0;
+}
+
+// One sentence for each process that keeps what was just taken. Detaching worked, whatever becomes of the question.
+std::vector<std::string> who_keeps_it(const std::string& machine) {
+    std::vector<std::string> sentences;
+    try {
+        for (const auto& [owner, pid, pid_in_machine, name, nodes] : holders_of(machine))
+            sentences.push_back(
+                fmt::format("still open in pid {} ({}): {}: it keeps the GPU until it closes it or ends", pid, name,
+                            fmt::join(nodes, " ")));
+    } catch (const sdbus::Error& error) {
+        fmt::print(stderr, "Who keeps the GPU open is not known: {}\n", error.getMessage());
+    }
+    return sentences;
+}
+
 int detach(const Arguments& arguments) {
     if (arguments.flags.contains("unless-stopping") && has_nothing_to_take(arguments.machine)) return 0;
-    return call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}});
+    call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}});
+    constexpr std::size_t most_in_status = 8;
+    std::vector<std::string> sentences = who_keeps_it(arguments.machine);
+    for (const std::string& sentence : sentences) fmt::print("{}\n", sentence);
+    if (sentences.size() > most_in_status) {
+        sentences.resize(most_in_status);
+        sentences.push_back(fmt::format("and more: cuda-nspawnctl holders {}", arguments.machine));
+    }
+    sentences.insert(sentences.begin(), "detached");
+    tell_systemd(fmt::format("{}", fmt::join(sentences, "; ")));
+    return 0;
 }
 
 int test(const Arguments& arguments) {
@@ -227,6 +278,7 @@ const std::map<std::string, Command>& commands() {
         {"status", {Command::maybe_machine, {}, status}},
         {"attach", {Command::machine, {"start", "test", "fresh"}, attach}},
         {"detach", {Command::machine, {"unless-stopping"}, detach}},
+        {"holders", {Command::maybe_machine, {}, holders}},
         {"test", {Command::machine, {}, test}},
         {"plan", {Command::machine, {}, plan}},
         {"refresh", {Command::nothing, {}, [](const Arguments&) { return host_verb("Refresh"); }}},

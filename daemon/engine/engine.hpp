@@ -47,6 +47,8 @@ public:
     unsigned detach(const std::string& name);
     unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
     void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
+    // Who has NVIDIA devices open: of that machine, or of all and the host itself if the name is empty.
+    void holders(const std::string& name, Reply<Holders> reply);
 
     // A look at the present state.
     const std::map<std::string, Machine>& machines() const { return machines_; }

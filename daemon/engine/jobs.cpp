@@ -147,6 +147,16 @@ void Engine::plan(const std::string& name, Reply<Exposed> reply) {
     ports_.expose(attached.planned.plan, true, std::move(reply));
 }
 
+void Engine::holders(const std::string& name, Reply<Holders> reply) {
+    if (!name.empty()) find(name);  // refuses what is no machine
+    HoldersRequest request{all_nodes(driver_), {}, name};
+    for (const auto& [machine, instance] : instances_) request.units[machine] = instance.unit;
+    ports_.holders(request, [this, reply](const Holders& found) {
+        for (const std::string& note : found.notes) observer_.message(Severity::warning, "", note);
+        reply(found);
+    });
+}
+
 void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
     for (auto& [id, job] : jobs_)
         if (job.machine == name && job.state == JobState::running && !job.applied)

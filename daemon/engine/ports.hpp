@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,28 @@ struct Tested {
     std::string failure;                  // the worker itself failed
 };
 
+struct HoldersRequest {
+    std::vector<DeviceNode> nodes;             // whose holders are wanted
+    std::map<std::string, std::string> units;  // machine → the unit it runs in, of all that run
+    std::string machine;                       // this one's processes only; empty: all, the host's own too
+};
+
+// A process that has NVIDIA devices open. Closing a machine's device rules does not close these.
+struct Holder {
+    std::string machine;  // empty: of the host itself
+    unsigned pid = 0;     // as the host sees it
+    unsigned pid_in_machine = 0;
+    std::string name;                // printable; the process gives it to itself
+    std::vector<std::string> nodes;  // their names
+    bool operator==(const Holder&) const = default;
+};
+
+struct Holders {
+    std::vector<Holder> holders;
+    std::vector<std::string> notes;  // what was not looked at
+    std::string failure;
+};
+
 // What must survive a restart of the daemon, per running machine.
 struct Remembered {
     Instance instance;
@@ -110,6 +133,7 @@ public:
     // cuda-nspawn@NAME.service shall be active (its start asks for a verdict) or not. Needs no answer.
     virtual void follow(const std::string& machine, bool active) = 0;
     virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;
+    virtual void holders(const HoldersRequest& request, Reply<Holders> reply) = 0;
     virtual void remember(const std::string& machine, const Remembered& state) = 0;
     virtual void forget(const std::string& machine) = 0;
     virtual std::uint64_t now_usec() const = 0;  // CLOCK_REALTIME

@@ -344,6 +344,19 @@ void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
     });
 }
 
+void LivePorts::holders(const HoldersRequest& request, Reply<Holders> reply) {
+    workers_.run("holders", to_json(request), [reply](const std::string& report, const std::string& failure) {
+        Holders found;
+        try {
+            if (failure.empty()) found = parse_holders_report(report);
+            found.failure = failure;
+        } catch (const std::exception& error) {
+            found.failure = error.what();
+        }
+        reply(std::move(found));
+    });
+}
+
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 void LivePorts::remember(const std::string& machine, const Remembered& state) {

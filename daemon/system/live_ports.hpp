@@ -46,6 +46,7 @@ public:
     void stop(const Instance& instance, Reply<std::string> reply) override;
     void follow(const std::string& machine, bool active) override;
     void test(const TestRequest& request, Reply<Tested> reply) override;
+    void holders(const HoldersRequest& request, Reply<Holders> reply) override;
     void remember(const std::string& machine, const Remembered& state) override;
     void forget(const std::string& machine) override;
     std::uint64_t now_usec() const override;

@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "policy/machine_name.hpp"
+#include "worker/proc_text.hpp"
 
 namespace cuda_nspawn {
 namespace {
@@ -82,22 +83,6 @@ std::string read_proc(const std::filesystem::path& path) {
     std::ostringstream content;
     content << stream.rdbuf();
     return content.str();
-}
-
-// "Key:\tvalue" of /proc/PID/status (proc_pid_status(5)).
-std::string status_field(const std::string& status, const std::string& key) {
-    const std::size_t at = status.find("\n" + key + ":\t");
-    if (at == std::string::npos) return "";
-    const std::size_t begin = at + key.size() + 3;
-    return status.substr(begin, status.find('\n', begin) - begin);
-}
-
-// The process's cgroup in the unified hierarchy: the line "0::/path" (cgroups(7)).
-std::string unified_cgroup(const std::string& text) {
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);)
-        if (line.starts_with("0::")) return line.substr(3);
-    return "";
 }
 
 // The number that machined gave could have been used again since, so what it stands for is read back: a process of

@@ -19,6 +19,7 @@
 #include "worker/enter.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
+#include "worker/holders.hpp"
 #include "worker/images.hpp"
 #include "worker/mount.hpp"
 #include "worker/protocol.hpp"
@@ -79,6 +80,8 @@ std::string run_mount(const std::string& request) {
 
 std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
 
+std::string run_holders(const std::string& request) { return to_json(find_holders(parse_holders_request(request))); }
+
 std::string read_file(const std::string& path) {
     std::ifstream stream(path, std::ios::binary);
     std::ostringstream content;
@@ -98,12 +101,15 @@ void write_file(const std::string& path, const std::string& text) {
 
 int run(const std::string& verb, const std::string& id) {
     static const std::map<std::string, std::function<std::string(const std::string&)>> verbs{
-        {"expose", run_expose}, {"look", run_look}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
+        {"expose", run_expose}, {"holders", run_holders}, {"look", run_look},
+        {"mount", run_mount},   {"store", run_store},     {"test", run_test}};
     const auto place = verbs.find(verb);
     if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
         fmt::print(
             stderr,
-            "usage: cuda-nspawn-worker expose|look|mount|store|test ID\nStarted by cuda-nspawnd, not by hand.\n");
+            "usage: cuda-nspawn-worker expose|holders|look|mount|store|test ID
+Started by cuda-nspawnd, not by hand.
+");
         return 2;
     }
     const std::string base = fmt::format("{}/{}", work_directory, id);

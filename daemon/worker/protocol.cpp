@@ -12,6 +12,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, type, path, detail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, incomplete, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HoldersRequest, nodes, units, machine)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, nodes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig)
 
 static void to_json(nlohmann::json& json, const Capability& value) { json = std::string(to_string(value)); }
@@ -69,6 +72,10 @@ std::string to_json(const LookReport& report) { return dump(report); }
 LookReport parse_look_report(std::string_view text) { return parse<LookReport>(text, "the report"); }
 std::string to_json(const StoreRequest& request) { return dump(request); }
 StoreRequest parse_store_request(std::string_view text) { return parse<StoreRequest>(text, "the request"); }
+std::string to_json(const HoldersRequest& request) { return dump(request); }
+HoldersRequest parse_holders_request(std::string_view text) { return parse<HoldersRequest>(text, "the request"); }
+std::string to_json(const Holders& report) { return dump(report); }
+Holders parse_holders_report(std::string_view text) { return parse<Holders>(text, "the report"); }
 
 std::string failure_report(const std::string& sentence) { return dump(nlohmann::json{{"failure", sentence}}); }
 

@@ -49,6 +49,11 @@ struct StoreRequest {
 std::string to_json(const StoreRequest& request);
 StoreRequest parse_store_request(std::string_view text);
 
+std::string to_json(const HoldersRequest& request);
+HoldersRequest parse_holders_request(std::string_view text);
+std::string to_json(const Holders& report);
+Holders parse_holders_report(std::string_view text);
+
 // Any verb's failure as a whole: {"failure": SENTENCE}.
 std::string failure_report(const std::string& sentence);
 // The sentence, or empty if the report is none of a failure.

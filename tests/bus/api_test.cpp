@@ -17,6 +17,9 @@ using ::testing::IsEmpty;
 
 class BusApi : public BusFixture {};
 
+using Holders =
+    std::vector<sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>>;
+
 const std::string machine_a = "/org/cudanspawn1/machine/a";
 
 // Every member of our interfaces as one line: "Manager method Attach in s name", "Gpu property Uuid s read".
@@ -90,7 +93,8 @@ TEST_F(BusApi, an_unknown_machine_is_told_how_to_become_known) {
              [&] { call<ObjectPath>("GetMachine", "b"); }, [&] { call<Changes>("Plan", "b", Options{}); },
              [&] { call<ObjectPath, Changes>("Attach", "b", Options{}); },
              [&] { call<ObjectPath, Changes>("Detach", "b", Options{}); },
-             [&] { call<ObjectPath, std::string, std::string>("SelfTest", "b", Options{}); }}) {
+             [&] { call<ObjectPath, std::string, std::string>("SelfTest", "b", Options{}); },
+             [&] { call<Holders>("ListHolders", "b"); }}) {
         const Failure failure = failure_of(made);
         EXPECT_EQ(failure.name, "org.cudanspawn1.Error.NoSuchMachine");
         EXPECT_THAT(failure.text, HasSubstr("write /etc/cuda-nspawn/machines/b.yaml"));
@@ -223,6 +227,29 @@ TEST_F(BusApi, detach_takes_everything_from_the_running_machine_and_says_so) {
     EXPECT_THAT(list("a", "Gpus"), IsEmpty());
 }
 
+TEST_F(BusApi, holders_are_told_by_machine_and_process) {
+    start_daemon_with("gpus: [0]\n");
+    call<ObjectPath, Changes>("Attach", "a", Options{{"start", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
+    const std::string node = host->tree.at("/root/run/cuda-nspawn/machines/a/dev/nvidia0");
+    host->add_process(4242, "/machine.slice/systemd-nspawn@a.service/payload", node);
+    host->add_process(77, "/system.slice/x.service", node);
+    const Holders::value_type in_a{"a", 4242U, 56U, "python3", {"nvidia0"}};
+    EXPECT_THAT(std::get<0>(call<Holders>("ListHolders", "a")), ElementsAre(in_a));
+    EXPECT_THAT(std::get<0>(call<Holders>("ListHolders", "")),
+                ::testing::UnorderedElementsAre(in_a, Holders::value_type{"", 77U, 77U, "python3", {"nvidia0"}}));
+}
+
+TEST_F(BusApi, holders_that_cannot_be_found_are_a_failure_with_the_reason) {
+    start_daemon_with("gpus: [0]\n");
+    for (const auto& [report, reason] : std::map<std::string, std::string>{
+             {"{\"failure\":\"/proc cannot be read\"}", "/proc cannot be read"}, {"{}", "the report cannot be read"}}) {
+        systemd->set("cuda-nspawn-holders@", {.report = report});
+        const Failure failure = failure_of([&] { call<Holders>("ListHolders", "a"); });
+        EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
+        EXPECT_THAT(failure.text, HasSubstr(reason));
+    }
+}
+
 TEST_F(BusApi, a_later_opposite_is_told_to_who_waits) {
     start_daemon_with("gpus: [0]\n");
     systemd->set("systemd-nspawn@", {.held = true});
@@ -271,6 +298,7 @@ TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
     for (const char* verb : {"Attach", "Detach", "SelfTest", "Plan"})
         EXPECT_EQ(as_nobody({machine_a, "org.cudanspawn1.Machine", verb, "a{sv}", "0"}), 1) << verb;
     EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "Refresh"}), 1);
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "ListHolders", "s", "a"}), 1);
     EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);
 }
 

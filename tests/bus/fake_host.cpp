@@ -4,6 +4,7 @@
 #include "driver/kernel_side.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
+#include "worker/holders.hpp"
 #include "worker/images.hpp"
 #include "worker/protocol.hpp"
 
@@ -38,6 +39,14 @@ void FakeHost::add_gpu(const std::string& pci, unsigned minor, const std::string
                "Model: \t\t Simulated\nGPU UUID: \t " + uuid + "\nDevice Minor: \t " + std::to_string(minor) + "\n");
 }
 
+void FakeHost::add_process(unsigned pid, const std::string& cgroup, const std::string& device) const {
+    const std::string directory = "/proc/" + std::to_string(pid);
+    tree.write(directory + "/cgroup", "0::" + cgroup + "\n");
+    tree.write(directory + "/comm", "python3\n");
+    tree.write(directory + "/status", "Name:\tpython3\nNSpid:\t" + std::to_string(pid) + "\t56\n");
+    tree.link(directory + "/fd/3", device);
+}
+
 bool FakeHost::has_node(const std::string& machine, const std::string& node) const {
     return std::filesystem::is_character_file(tree.at("/root/run/cuda-nspawn/machines/" + machine + "/dev/" + node));
 }
@@ -48,6 +57,7 @@ std::string FakeHost::work_on(const std::string& verb, const std::string& reques
         if (verb == "look") return look_at(request);
         if (verb == "store") return store(request);
         if (verb == "test") return self_test(request);
+        if (verb == "holders") return to_json(find_holders(parse_holders_request(request), tree.at("/proc")));
         return failure_report("there is no worker " + verb);
     } catch (const std::exception& error) {
         return failure_report(error.what());

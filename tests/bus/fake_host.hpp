@@ -24,6 +24,7 @@ public:
         tree.write("/root/var/lib/machines/" + machine + "/etc/os-release", "ID=debian\n");
     }
     void add_gpu(const std::string& pci, unsigned minor, const std::string& uuid) const;
+    void add_process(unsigned pid, const std::string& cgroup, const std::string& device) const;  // has it open
     bool has_node(const std::string& machine, const std::string& node) const;
 
     // As cuda-nspawn-worker VERB with that request; the text of its result file.

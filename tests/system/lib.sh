@@ -285,7 +285,7 @@ _clean_host() {
     done
     rm -f "$policies/under_score.yaml"
     rm -rf /run/systemd/system/cuda-nspawnd.service.d
-    systemctl --quiet unmask --runtime cuda-nspawnd
+    systemctl --quiet unmask --runtime cuda-nspawnd cuda-nspawn-holders@.service
     systemctl daemon-reload
     systemctl start cuda-nspawnd
     end_machines "${all_machines[@]}"

@@ -19,7 +19,8 @@
 
 namespace cuda_nspawn::testing {
 
-using Replies = std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>>;
+using Replies =
+    std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>, Reply<Holders>>;
 
 struct Call {
     std::string verb;     // "look", "expose", …
@@ -27,6 +28,7 @@ struct Call {
     Plan plan{};          // of expose and dry-run
     Rules rules{};
     TestRequest request{};
+    HoldersRequest holders{};
     Replies reply{};
 
     std::string text() const { return verb + " " + subject; }
@@ -90,6 +92,9 @@ public:
     }
     void test(const TestRequest& request, Reply<Tested> reply) override {
         add({"test", request.machine, {}, {}, request}, std::move(reply));
+    }
+    void holders(const HoldersRequest& request, Reply<Holders> reply) override {
+        add({"holders", request.machine, {}, {}, {}, request}, std::move(reply));
     }
     void remember(const std::string& machine, const Remembered& state) override { memory[machine] = state; }
     void forget(const std::string& machine) override { memory.erase(machine); }
@@ -185,6 +190,7 @@ private:
         reply({{{call.rules.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""}}, ""});
     }
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
+    void answer(const Call&, const Reply<Holders>& reply) { reply({}); }
 };
 
 class FakeObserver final : public Observer {

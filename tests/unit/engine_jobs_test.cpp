@@ -329,5 +329,34 @@ TEST_F(EngineJobs, plan_of_a_broken_policy_says_what_is_broken) {
     EXPECT_THAT(text_, HasSubstr("unknown key"));
 }
 
+TEST_F(EngineJobs, holders_are_asked_for_with_all_nodes_and_all_that_runs) {
+    run();
+    engine.machine_started("without-policy", instance("without-policy", 200));
+    std::optional<Holders> answer;
+    engine.holders("", [&](const Holders& found) { answer = found; });
+    Call call = ports.take("holders");
+    EXPECT_EQ(names_of(call.holders.nodes), (std::vector<std::string>{"nvidia-uvm", "nvidia-uvm-tools", "nvidia0",
+                                                                      "nvidia1", "nvidia4", "nvidiactl"}));
+    EXPECT_EQ(call.holders.units,
+              (std::map<std::string, std::string>{{"a", "systemd-nspawn@a.service"},
+                                                  {"without-policy", "systemd-nspawn@without-policy.service"}}));
+    EXPECT_EQ(call.holders.machine, "");
+    EXPECT_FALSE(answer);
+    const Holder holder{"a", 4242, 7, "python3", {"nvidia0"}};
+    std::get<Reply<Holders>>(call.reply)({{holder}, {"process 5 has too much open"}, ""});
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->holders, std::vector{holder});
+    EXPECT_THAT(observer.messages, Contains(": process 5 has too much open"));
+}
+
+TEST_F(EngineJobs, holders_of_one_machine_are_asked_for_by_its_name) {
+    run();
+    engine.holders("a", [](const Holders&) {});
+    EXPECT_EQ(ports.take("holders").holders.machine, "a");
+    EXPECT_EQ(refusal([&] { engine.holders("nobody", {}); }), "NoSuchMachine");
+    EXPECT_EQ(refusal([&] { engine.holders("../a", {}); }), "InvalidName");
+    EXPECT_FALSE(ports.is_pending("holders"));
+}
+
 }  // namespace
 }  // namespace cuda_nspawn

@@ -77,6 +77,18 @@ TEST(WorkerProtocol, a_store_request_survives_the_way) {
     EXPECT_EQ(parsed.keep, (std::vector<std::string>{"998-1", "999-1"}));
 }
 
+TEST(WorkerProtocol, a_question_for_holders_and_its_answer_survive_the_way) {
+    const HoldersRequest request{{{"nvidia0", 195, 0}}, {{"a", "systemd-nspawn@a.service"}}, "a"};
+    const HoldersRequest parsed = parse_holders_request(to_json(request));
+    EXPECT_EQ(parsed.nodes, request.nodes);
+    EXPECT_EQ(parsed.units, request.units);
+    EXPECT_EQ(parsed.machine, "a");
+    const Holders report{{{"a", 4242, 7, "python3", {"nvidia0", "nvidiactl"}}}, {"a note"}, ""};
+    EXPECT_EQ(parse_holders_report(to_json(report)).holders, report.holders);
+    EXPECT_EQ(parse_holders_report(to_json(report)).notes, report.notes);
+    EXPECT_THAT(failure_of(parse_holders_report, "{}"), HasSubstr("the report cannot be read"));
+}
+
 TEST(WorkerProtocol, text_that_is_no_utf8_is_no_failure) {
     ExposeReport report;
     report["a"].notes = {"the admin's file says \xff\xfe"};

@@ -9,6 +9,7 @@ stop_takes_the_GPU_and_leaves_the_machine_running() {
     same "the machine's first process" "$(leader_of "$thirteen")" "$leader"
     same State "$(property "$thirteen" State)" detached
     same Verdict "$(property "$thirteen" Verdict)" none
+    has "systemctl status" "$(status_of "$thirteen")" 'Status: "detached"'
     same "nodes lent" "$(find "/run/cuda-nspawn/machines/$thirteen/dev" -type c)" ""
     wait_until 10 _has_no_nodes "$thirteen"
     same "the door" "$(door "$thirteen" "$(node_of 0)")" closed
@@ -39,6 +40,58 @@ start_gives_the_GPU_back_to_the_running_machine() {
     sees_exactly "$thirteen" 0
     systemctl daemon-reload
     same "the door after a daemon-reload" "$(door "$thirteen" "$(node_of 0)")" open
+}
+
+# A row of the table: MACHINE PID PID-IN-MACHINE NAME DEVICES.
+_holder() { cuda-nspawnctl holders "$1" | awk -v pid="$2" '$3 == pid { print $1, $2, $4, $5 }'; }    # MACHINE PID-IN-MACHINE
+
+who_holds_a_GPU_open_is_told_by_machine_and_process_and_by_stop() {
+    local node inside outside sentence
+    node=nvidia$(gpu_field 0 minor)
+    # Of a user who has no right to the host's processes, and whose process may not be looked into.
+    systemd-run --machine="$thirteen" --quiet --unit=holder --uid=65534 -- \
+        sh -c "exec 3<>/dev/$node; exec sleep infinity" </dev/null
+    wait_until 10 _holds "$thirteen" "$node"
+    inside=$(in_guest "$thirteen" systemctl show --property=MainPID --value holder)
+    outside=$(_holder "$thirteen" "$inside" | cut -d ' ' -f 2)
+    same "the row" "$(_holder "$thirteen" "$inside")" "$thirteen $outside sleep $node"
+    same "the process on the host" "$(sed -nE 's/^NSpid:\t//p' "/proc/$outside/status")" "$outside"$'\t'"$inside"
+    lacks "another machine's" "$(cuda-nspawnctl holders "$eleven")" "$outside"
+
+    systemctl stop "cuda-nspawn@$thirteen"
+    same "the unit" "$(systemctl is-active "cuda-nspawn@$thirteen")" inactive
+    same State "$(property "$thirteen" State)" detached
+    sentence="still open in pid $outside (sleep): $node: it keeps the GPU until it closes it or ends"
+    has "systemctl status" "$(status_of "$thirteen" | sed -n '/Status:/p')" "detached; $sentence"
+    has "the journal" "$(journalctl --output=cat --since "$case_begin" --unit="cuda-nspawn@$thirteen")" "$sentence"
+    has "cuda-nspawnctl" "$(cuda-nspawnctl detach "$thirteen")" "$sentence"
+
+    in_guest "$thirteen" systemctl stop holder
+    same "cuda-nspawnctl holders" "$(cuda-nspawnctl holders "$thirteen")" "nobody holds a GPU open"
+    lacks "cuda-nspawnctl" "$(cuda-nspawnctl detach "$thirteen")" "still open"
+    systemctl start "cuda-nspawn@$thirteen"
+    is_attached "$thirteen"
+}
+
+_holds() { [[ $(cuda-nspawnctl holders "$1") == *" $2"* ]]; }    # MACHINE NODE
+
+a_process_of_the_host_is_told_without_a_machine() {
+    local node process=$BASHPID    # a substitution below is another one
+    node=nvidia$(gpu_field 0 minor)
+    exec 3<>"/run/cuda-nspawn/machines/$thirteen/dev/$node"
+    same "the row" "$(_holder "" "$process")" "- $process main $node"
+    lacks "of the machine" "$(cuda-nspawnctl holders "$thirteen")" " $process "
+    exec 3>&-
+    same "the row" "$(_holder "" "$process")" ""
+}
+
+a_detach_works_when_nobody_can_tell_who_holds_a_GPU_open() {
+    systemctl mask --runtime cuda-nspawn-holders@.service
+    has "cuda-nspawnctl" "$(cuda-nspawnctl detach "$thirteen" 2>&1)" "Who keeps the GPU open is not known: "
+    systemctl unmask --runtime cuda-nspawn-holders@.service
+    same State "$(property "$thirteen" State)" detached
+    systemctl start "cuda-nspawn@$thirteen"
+    is_attached "$thirteen"
 }
 
 reload_tests_again() {

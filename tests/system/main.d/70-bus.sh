@@ -60,6 +60,7 @@ everybody_may_read_and_only_root_may_change() {
     for verb in Refresh Reload; do
         has "$verb" "$(refused _as_nobody busctl call "$bus" /org/cudanspawn1 "$bus.Manager" $verb 2>&1)" denied
     done
+    has "ListHolders" "$(refused _as_nobody busctl call "$bus" /org/cudanspawn1 "$bus.Manager" ListHolders s '' 2>&1)" denied
     has "a property" "$(refused _as_nobody busctl set-property "$bus" "$(object_of "$thirteen")" "$bus.Machine" State s ready 2>&1)" denied
     is_attached "$thirteen"
 }
