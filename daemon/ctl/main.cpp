@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "names.hpp"
@@ -45,6 +46,8 @@ const std::string machine_interface = std::string(cuda_nspawn::names::bus_name) 
 
 // A job ends by its own time limits; the call waits as long as it takes.
 constexpr auto as_long_as_it_takes = std::chrono::hours(24);
+constexpr int most_tries = 5;
+constexpr auto pause_between_tries = std::chrono::seconds(1);
 // More than its worker has; less than a stopping unit has.
 constexpr auto time_for_holders = std::chrono::seconds(35);
 
@@ -142,15 +145,32 @@ int status(const Arguments& arguments) {
     return list(arguments);
 }
 
+// A daemon that ends in mid-call, killed or upgraded, is started again by systemd; what was wished is wished again, so
+// that a unit of systemd's and its machine do not fall apart.
+void insist(const std::function<void()>& call) {
+    for (int tries = 0;; ++tries) try {
+            return call();
+        } catch (const sdbus::Error& error) {
+            const std::string name = error.getName();
+            const bool gone =
+                name == "org.freedesktop.DBus.Error.NoReply" || name == "org.freedesktop.DBus.Error.Disconnected";
+            if (!gone || tries == most_tries) throw;
+            fmt::print(stderr, "cuda-nspawnd went away before it answered; asking again\n");
+            std::this_thread::sleep_for(pause_between_tries);
+        }
+}
+
 int call_job(const Arguments& arguments, const std::string& method, const Options& options) {
     sdbus::ObjectPath job;
     Changes changes;
-    manager()
-        ->callMethod(method)
-        .onInterface(manager_interface)
-        .withTimeout(as_long_as_it_takes)
-        .withArguments(arguments.machine, options)
-        .storeResultsTo(job, changes);
+    insist([&] {
+        manager()
+            ->callMethod(method)
+            .onInterface(manager_interface)
+            .withTimeout(as_long_as_it_takes)
+            .withArguments(arguments.machine, options)
+            .storeResultsTo(job, changes);
+    });
     print_changes(changes);
     return 0;
 }

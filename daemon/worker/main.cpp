@@ -105,11 +105,9 @@ int run(const std::string& verb, const std::string& id) {
         {"mount", run_mount},   {"store", run_store},     {"test", run_test}};
     const auto place = verbs.find(verb);
     if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
-        fmt::print(
-            stderr,
-            "usage: cuda-nspawn-worker expose|holders|look|mount|store|test ID
-Started by cuda-nspawnd, not by hand.
-");
+        fmt::print(stderr,
+                   "usage: cuda-nspawn-worker expose|holders|look|mount|store|test ID\nStarted by cuda-nspawnd, not by "
+                   "hand.\n");
         return 2;
     }
     const std::string base = fmt::format("{}/{}", work_directory, id);
