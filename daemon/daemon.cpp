@@ -117,12 +117,12 @@ void Daemon::enumerate_machines() {
     });
 }
 
-// Requests and reports of a predecessor that was killed.
+// Requests and reports of a predecessor that was killed. The sockets there are PID 1's.
 void Daemon::clear_work() {
     std::error_code ignored;
     for (std::filesystem::directory_iterator entry(places_.runtime / "work", ignored), end; entry != end;
          entry.increment(ignored))
-        std::filesystem::remove(entry->path(), ignored);
+        if (!entry->is_socket(ignored)) std::filesystem::remove(entry->path(), ignored);
 }
 
 // What a machine has whose policy went away while no daemon ran.

@@ -15,11 +15,12 @@ using Callback = std::function<void()>;
 
 // C frames lie between us and the loop, so no exception may pass.
 int guarded(sd_event_source* source, const Callback& callback) {
+    sd_event* event = sd_event_source_get_event(source);  // the callback may let go of the source
     try {
         callback();
     } catch (const std::exception& error) {
         log(Severity::error, "", error.what());
-        sd_event_exit(sd_event_source_get_event(source), 1);
+        sd_event_exit(event, 1);
     }
     return 0;
 }
@@ -32,6 +33,7 @@ void destroy(void* data) { delete static_cast<Callback*>(data); }
 
 int run_callback(sd_event_source* source, void* data) { return guarded(source, *static_cast<Callback*>(data)); }
 int run_timer(sd_event_source* source, std::uint64_t, void* data) { return run_callback(source, data); }
+int run_io(sd_event_source* source, int, std::uint32_t, void* data) { return run_callback(source, data); }
 int run_signal(sd_event_source* source, const signalfd_siginfo*, void* data) { return run_callback(source, data); }
 
 void add_signal(sd_event* event, int signal, const Callback& callback) {
@@ -64,6 +66,14 @@ EventLoop::Timer EventLoop::after(std::uint64_t usec, std::function<void()> call
           "sd_event_add_time_relative");
     sd_event_source_set_destroy_callback(source, destroy);
     return {source, [](sd_event_source* timer) { sd_event_source_disable_unref(timer); }};
+}
+
+EventLoop::IoSource EventLoop::watch(int fd, std::uint32_t events, std::function<void()> callback) {
+    sd_event_source* source = nullptr;
+    auto* data = new Callback(std::move(callback));
+    check(sd_event_add_io(event_, &source, fd, events, run_io, data), "sd_event_add_io");
+    sd_event_source_set_destroy_callback(source, destroy);
+    return {source, [](sd_event_source* io) { sd_event_source_disable_unref(io); }};
 }
 
 void EventLoop::on_termination(std::function<void()> callback) {

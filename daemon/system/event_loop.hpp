@@ -24,6 +24,10 @@ public:
     // Runs once, after that time (CLOCK_MONOTONIC). The source lives as long as the handle.
     using Timer = std::shared_ptr<sd_event_source>;
     [[nodiscard]] Timer after(std::uint64_t usec, std::function<void()> callback);
+    // Runs whenever the descriptor is ready for `events` (epoll_ctl(2)) or has failed. The source lives as long as the
+    // handle, which must go before the descriptor; the callback may let go of it.
+    using IoSource = std::shared_ptr<sd_event_source>;
+    [[nodiscard]] IoSource watch(int fd, std::uint32_t events, std::function<void()> callback);
     // Runs at SIGTERM and SIGINT, which must be blocked.
     void on_termination(std::function<void()> callback);
     // Runs at SIGHUP.

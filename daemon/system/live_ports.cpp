@@ -35,11 +35,13 @@ void write_or_warn(const fs::path& path, Write write) {
 template <class Item>
 void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
     batch.items.push_back(std::move(item));
-    if (std::exchange(batch.scheduled, true)) return;
-    loop_.defer([this, &batch, send] {
-        batch.scheduled = false;
-        (this->*send)();
-    });
+    if (!std::exchange(batch.scheduled, true)) loop_.defer([this, send] { (this->*send)(); });
+}
+
+template <class Item>
+void LivePorts::send_next(Batch<Item>& batch, void (LivePorts::*send)()) {
+    batch.scheduled = !batch.items.empty();
+    if (batch.scheduled) loop_.defer([this, send] { (this->*send)(); });
 }
 
 // --- look ------------------------------------------------------------------------------------------------------------
@@ -70,6 +72,7 @@ void LivePorts::send_looks() {
             else
                 reply(std::move(looked));
         }
+        send_next(looks_, &LivePorts::send_looks);
     });
 }
 
@@ -149,29 +152,32 @@ void LivePorts::expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) {
         gather(exposures_, {plan, std::move(reply)}, &LivePorts::send_exposures);
 }
 
-void LivePorts::send_exposures() { send_exposures_of(std::exchange(exposures_.items, {}), false); }
-void LivePorts::send_dry_runs() { send_exposures_of(std::exchange(dry_runs_.items, {}), true); }
+void LivePorts::send_exposures() { send_exposures_of(exposures_, false, &LivePorts::send_exposures); }
+void LivePorts::send_dry_runs() { send_exposures_of(dry_runs_, true, &LivePorts::send_dry_runs); }
 
-void LivePorts::send_exposures_of(std::vector<std::pair<Plan, Reply<Exposed>>> items, bool dry_run) {
+void LivePorts::send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)()) {
+    const auto items = std::exchange(batch.items, {});
     ExposeRequest request;
     request.dry_run = dry_run;
     for (const auto& [plan, reply] : items) request.plans.push_back(plan);
-    workers_.run("expose", to_json(request), [items](const std::string& report, std::string failure) {
-        ExposeReport results;
-        try {
-            if (failure.empty()) results = parse_expose_report(report);
-        } catch (const std::exception& error) {
-            failure = error.what();
-        }
-        for (const auto& [plan, reply] : items) {
-            Exposed result;
-            if (const auto place = results.find(plan.machine); place != results.end())
-                result = place->second;
-            else
-                result.failure = failure.empty() ? "the worker did not report on this machine" : failure;
-            reply(std::move(result));
-        }
-    });
+    workers_.run("expose", to_json(request),
+                 [this, items, &batch, send](const std::string& report, std::string failure) {
+                     ExposeReport results;
+                     try {
+                         if (failure.empty()) results = parse_expose_report(report);
+                     } catch (const std::exception& error) {
+                         failure = error.what();
+                     }
+                     for (const auto& [plan, reply] : items) {
+                         Exposed result;
+                         if (const auto place = results.find(plan.machine); place != results.end())
+                             result = place->second;
+                         else
+                             result.failure = failure.empty() ? "the worker did not report on this machine" : failure;
+                         reply(std::move(result));
+                     }
+                     send_next(batch, send);
+                 });
 }
 
 // --- systemd's units -------------------------------------------------------------------------------------------------
@@ -182,6 +188,7 @@ void LivePorts::reload_units(const std::string& machine, Reply<std::string> repl
 
 void LivePorts::send_reloads() {
     const auto items = std::exchange(reloads_.items, {});
+    reloads_.scheduled = false;  // what changes from now on needs another reload, which need not wait for this one
     std::vector<std::string> units;
     for (const auto& [machine, reply] : items) {
         units.push_back(nspawn_unit(machine));

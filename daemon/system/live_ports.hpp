@@ -1,5 +1,5 @@
-// The engine's ports on a real host: systemd, machined and the workers. Requests that come within one turn of the loop
-// go out together, so that a thousand machines cost a handful of processes.
+// The engine's ports on a real host: systemd, machined and the workers. Requests that come within one turn of the loop,
+// or while others of their kind are under way, go out together: a thousand machines cost a handful of requests.
 #pragma once
 
 #include <filesystem>
@@ -52,18 +52,21 @@ public:
     std::uint64_t now_usec() const override;
 
 private:
-    // What waits for the end of this turn of the loop, and is sent as one.
+    // What waits for the end of this turn of the loop, or of the batch before it, and is sent as one.
     template <class Item>
     struct Batch {
         std::vector<Item> items;
-        bool scheduled = false;
+        bool scheduled = false;  // or under way
     };
     template <class Item>
     void gather(Batch<Item>& batch, Item item, void (LivePorts::*send)());
+    template <class Item>
+    void send_next(Batch<Item>& batch, void (LivePorts::*send)());  // the batch before it has come to its end
     void send_looks();
     void send_exposures();
     void send_dry_runs();
-    void send_exposures_of(std::vector<std::pair<Plan, Reply<Exposed>>> items, bool dry_run);
+    using Exposures = Batch<std::pair<Plan, Reply<Exposed>>>;
+    void send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)());
     void send_reloads();
     void add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply);
     bool has_unit_overrides(const std::string& machine) const;
@@ -76,8 +79,8 @@ private:
     Workers& workers_;
     Places places_;
     Batch<std::pair<std::string, Reply<Looked>>> looks_;
-    Batch<std::pair<Plan, Reply<Exposed>>> exposures_;
-    Batch<std::pair<Plan, Reply<Exposed>>> dry_runs_;
+    Exposures exposures_;
+    Exposures dry_runs_;
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
 };
 

@@ -16,9 +16,10 @@ const char* interface_of(const std::string& unit) {
     return unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
 }
 
-std::string sentence(const std::string& unit, const std::string& result) {
-    if (result == "done") return "";
-    return fmt::format("{} could not be started or stopped ({}): see systemctl status {}", unit, result, unit);
+JobEnd job_end(const std::string& unit, const std::string& result) {
+    if (result == "done") return {result, ""};
+    return {result,
+            fmt::format("{} could not be started or stopped ({}): see systemctl status {}", unit, result, unit)};
 }
 
 using BusRule = sdbus::Struct<std::string, std::string>;
@@ -53,15 +54,19 @@ Systemd::Systemd(sdbus::IConnection& connection)
 void Systemd::job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
     const auto place = jobs_.find(job);
     if (place == jobs_.end()) {
-        if (starting_ > 0) early_results_[job] = sentence(unit, result);
+        if (starting_ > 0) early_results_[job] = job_end(unit, result);
         return;
     }
     const auto reply = std::move(place->second);
     jobs_.erase(place);
-    reply(sentence(unit, result));
+    reply(job_end(unit, result));
 }
 
 void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply) {
+    enqueue(verb, unit, [reply = std::move(reply)](const JobEnd& end) { reply(end.failure); });
+}
+
+void Systemd::enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply) {
     ++starting_;
     manager_->callMethodAsync(verb)
         .onInterface(manager_interface)
@@ -70,7 +75,7 @@ void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<st
             const auto early = error ? decltype(early_results_)::node_type() : early_results_.extract(job);
             // What is left then are jobs of others.
             if (--starting_ == 0) early_results_.clear();
-            if (error) return reply(fmt::format("{}: {}", unit, error->getMessage()));
+            if (error) return reply({"", fmt::format("{}: {}", unit, error->getMessage())});
             if (early) return reply(early.mapped());
             jobs_[job] = reply;
         });

@@ -17,12 +17,19 @@ namespace cuda_nspawn {
 
 using DeviceRules = std::vector<std::pair<std::string, std::string>>;  // path or "/dev/char/M:N", and "rwm"
 
+// How a job ended: systemd's word for it ("done", "failed", "timeout", …), or empty if there was no job at all.
+struct JobEnd {
+    std::string result;
+    std::string failure;  // a sentence; empty if it is done
+};
+
 class Systemd {
 public:
     explicit Systemd(sdbus::IConnection& connection);
 
     // The job's end: empty, or a sentence. `verb` is StartUnit or StopUnit.
     void run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply);
+    void start_unit(const std::string& unit, Reply<JobEnd> reply) { enqueue("StartUnit", unit, std::move(reply)); }
     // Only a unit that is active by now; one that is starting is left alone.
     void stop_if_active(const std::string& unit, Reply<std::string> reply);
     void reload(Reply<std::string> reply);
@@ -40,13 +47,14 @@ public:
     void get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply);
 
 private:
+    void enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply);
     void job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result);
 
     std::unique_ptr<sdbus::IProxy> manager_;
     ObjectProxies units_;
-    std::map<std::string, Reply<std::string>> jobs_;    // by job path
-    std::map<std::string, std::string> early_results_;  // of jobs that ended before their path was known
-    unsigned starting_ = 0;                             // StartUnit calls without an answer yet
+    std::map<std::string, Reply<JobEnd>> jobs_;    // by job path
+    std::map<std::string, JobEnd> early_results_;  // of jobs that ended before their path was known
+    unsigned starting_ = 0;                        // StartUnit calls without an answer yet
 };
 
 }  // namespace cuda_nspawn

@@ -1,15 +1,16 @@
-// cuda-nspawn-worker VERB ID: one privileged piece of work for the daemon. Reads /run/cuda-nspawn/work/ID.request,
-// writes ID.result beside it. Started by PID 1 in a unit that has just the rights this verb needs (units/).
+// The privileged work for the daemon, started by PID 1 in a unit that has just the rights its verb needs (units/).
+// cuda-nspawn-worker VERB ID: one piece of it. Reads /run/cuda-nspawn/work/ID.request, writes ID.result beside it.
+// cuda-nspawn-worker VERB: serves requests over the unit's socket, for what many wait for (worker/serve.hpp).
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <exception>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "driver/generation.hpp"
 #include "driver/kernel_side.hpp"
@@ -23,6 +24,7 @@
 #include "worker/images.hpp"
 #include "worker/mount.hpp"
 #include "worker/protocol.hpp"
+#include "worker/serve.hpp"
 
 namespace cuda_nspawn {
 namespace {
@@ -99,20 +101,12 @@ void write_file(const std::string& path, const std::string& text) {
     std::filesystem::rename(temporary, path);
 }
 
-int run(const std::string& verb, const std::string& id) {
-    static const std::map<std::string, std::function<std::string(const std::string&)>> verbs{
-        {"expose", run_expose}, {"holders", run_holders}, {"look", run_look},
-        {"mount", run_mount},   {"store", run_store},     {"test", run_test}};
-    const auto place = verbs.find(verb);
-    if (place == verbs.end() || id.empty() || id.find('/') != std::string::npos) {
-        fmt::print(stderr,
-                   "usage: cuda-nspawn-worker expose|holders|look|mount|store|test ID\nStarted by cuda-nspawnd, not by "
-                   "hand.\n");
-        return 2;
-    }
+using Work = std::string (*)(const std::string& request);
+
+int run_once(const std::string& verb, Work work, const std::string& id) {
     const std::string base = fmt::format("{}/{}", work_directory, id);
     try {
-        write_file(base + ".result", place->second(read_file(base + ".request")));
+        write_file(base + ".result", work(read_file(base + ".request")));
         return 0;
     } catch (const std::exception& error) {
         fmt::print(stderr, "<3>{}: {}\n", verb, error.what());
@@ -121,12 +115,34 @@ int run(const std::string& verb, const std::string& id) {
     }
 }
 
+int usage() {
+    fmt::print(stderr,
+               "usage: cuda-nspawn-worker holders|mount|store|test ID\n       cuda-nspawn-worker expose|look\n"
+               "Started by systemd for cuda-nspawnd, not by hand.\n");
+    return 2;
+}
+
+int run(const std::vector<std::string>& arguments) {
+    static const std::map<std::string, Work> once{
+        {"holders", run_holders}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
+    static const std::map<std::string, Work> resident{{"expose", run_expose}, {"look", run_look}};
+    if (arguments.size() == 1)
+        if (const auto verb = resident.find(arguments[0]); verb != resident.end()) {
+            serve(inherited_listener(), verb->second);
+            return 0;
+        }
+    if (arguments.size() == 2 && !arguments[1].empty() && arguments[1].find('/') == std::string::npos)
+        if (const auto verb = once.find(arguments[0]); verb != once.end())
+            return run_once(verb->first, verb->second, arguments[1]);
+    return usage();
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
 
 int main(int argc, char** argv) {
     try {
-        return cuda_nspawn::run(argc == 3 ? argv[1] : "", argc == 3 ? argv[2] : "");
+        return cuda_nspawn::run({argv + 1, argv + argc});
     } catch (const std::exception& error) {
         fmt::print(stderr, "<3>{}\n", error.what());
         return 1;

@@ -1,6 +1,7 @@
-// What daemon and workers write to each other: one JSON file each way in /run/cuda-nspawn/work. Pure: text in, data
-// out. The parsers throw std::runtime_error with a sentence; a worker refuses the whole request then. The self-test's
-// request and report are in enter_protocol.hpp.
+// What daemon and workers write to each other: JSON each way, by files or sockets in /run/cuda-nspawn/work. A report
+// ends with a newline, so that one which was cut off is known for it. Pure: text in, data out. The parsers throw
+// std::runtime_error with a sentence; a worker refuses the whole request then. The self-test's request and report are
+// in enter_protocol.hpp.
 #pragma once
 
 #include <map>

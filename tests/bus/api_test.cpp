@@ -146,16 +146,14 @@ TEST_F(BusApi, plan_says_what_attach_then_does) {
     host->add_policy("b", "gpus: [1]\n");
     start_daemon();
     ASSERT_TRUE(wait_for_state("b", "ready")) << "the driver is in the store by then";
-    systemd->set("cuda-nspawn-expose@", {.held = true});
+    expose_worker->set({.report = "{\"failure\": \"not today\"}"});
     host->add_policy("a", "gpus: [0]\n");
-    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-expose@"); }));
-    systemd->set("cuda-nspawn-expose@", {});
+    ASSERT_TRUE(wait_for_state("a", "failed"));
+    expose_worker->set({});
     const auto [planned] = call<Changes>("Plan", "a", Options{});
     EXPECT_FALSE(host->has_node("a", "nvidia0"));
-    auto attached = call_later<ObjectPath, Changes>("Attach", "a", Options{});
-    ASSERT_TRUE(wait_until([&] { return count_signals("JobNew", "/org/cudanspawn1") == 1; }));
-    systemd->finish("cuda-nspawn-expose@");
-    EXPECT_EQ(std::get<1>(attached.get()), planned);
+    const auto [job, changes] = call<ObjectPath, Changes>("Attach", "a", Options{});
+    EXPECT_EQ(changes, planned);
     EXPECT_THAT(planned,
                 Contains(Changes::value_type{"create", "/run/cuda-nspawn/machines/a/dev/nvidia0", "node 195:0"}));
     EXPECT_TRUE(host->has_node("a", "nvidia0"));

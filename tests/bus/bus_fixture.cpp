@@ -37,6 +37,8 @@ void BusFixture::SetUp() {
     start_bus();
     fakes_ = sdbus::createSessionBusConnectionWithAddress(address);
     systemd = std::make_unique<FakeSystemd>(*fakes_, *host, news);
+    expose_worker = std::make_unique<FakeResident>(*host, news, "expose");
+    look_worker = std::make_unique<FakeResident>(*host, news, "look");
     machined = std::make_unique<FakeMachined>(*fakes_, news);
     machined->take_name();
     systemd->on_machine_start = [this](const std::string& machine_name) { machined->start(machine_name); };

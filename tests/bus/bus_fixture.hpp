@@ -13,6 +13,7 @@
 
 #include "fake_host.hpp"
 #include "fake_machined.hpp"
+#include "fake_resident.hpp"
 #include "fake_systemd.hpp"
 #include "news.hpp"
 #include "process.hpp"
@@ -99,6 +100,8 @@ protected:
     News news;
     std::unique_ptr<FakeHost> host;
     std::unique_ptr<FakeSystemd> systemd;
+    std::unique_ptr<FakeResident> expose_worker;
+    std::unique_ptr<FakeResident> look_worker;
     std::unique_ptr<FakeMachined> machined;
     std::unique_ptr<Process> daemon;
     std::string address;

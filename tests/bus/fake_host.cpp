@@ -1,5 +1,7 @@
 #include "fake_host.hpp"
 
+#include <algorithm>
+
 #include "driver/generation.hpp"
 #include "driver/kernel_side.hpp"
 #include "worker/enter_protocol.hpp"
@@ -28,6 +30,13 @@ FakeHost::FakeHost() {
                "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n510 nvidia-uvm\n\nBlock devices:\n");
     add_gpu("0000:01:00.0", 0, uuid0);
     add_gpu("0000:02:00.0", 1, uuid1);
+}
+
+std::vector<std::string> FakeHost::list_work() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(work())) names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
 void FakeHost::add_policy(const std::string& machine, const std::string& text) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "driver_fixture.hpp"
 #include "engine/ports.hpp"
@@ -18,6 +19,7 @@ public:
 
     HostRoots roots() const { return {tree.at("/root"), tree.at("/proc"), tree.at("/sys")}; }
     std::filesystem::path work() const { return tree.at("/root/run/cuda-nspawn/work"); }
+    std::vector<std::string> list_work() const;  // names, sorted
     std::filesystem::path policies() const { return tree.at("/root/etc/cuda-nspawn/machines"); }
     void add_policy(const std::string& machine, const std::string& text) const;
     void add_image(const std::string& machine) const {

@@ -135,8 +135,11 @@ void FakeSystemd::take_job(sdbus::Result<Path>&& result, const std::string& unit
         const std::lock_guard lock(mutex_);
         job = {next_job_, Path{"/org/freedesktop/systemd1/job/" + std::to_string(next_job_)}, unit, start, {}};
         ++next_job_;
-        for (const auto& [prefix, behaviour] : behaviours_)
-            if (unit.starts_with(prefix)) job.behaviour = behaviour;
+        for (auto& [prefix, behaviour] : behaviours_)
+            if (unit.starts_with(prefix)) {
+                job.behaviour = behaviour;
+                if (behaviour.times > 0 && --behaviour.times == 0) behaviour = {};
+            }
     }
     note((start ? "StartUnit " : "StopUnit ") + unit);
     if (!job.behaviour.error.empty())

@@ -28,6 +28,7 @@ public:
         bool held = false;            // the job waits for finish()
         bool without_report = false;  // a worker that writes none
         std::string report{};         // a worker's, instead of the right one
+        unsigned times = 0;           // so many jobs, then as ever; 0: all
     };
     void set(const std::string& unit_prefix, Behaviour behaviour);
     void finish(const std::string& unit_prefix);  // all held jobs of those units

@@ -140,11 +140,48 @@ TEST_F(BusMachines, units_are_read_again_only_when_a_changed_one_is_loaded) {
     EXPECT_TRUE(wait_until([&] { return systemd->count("Reload") == 1; }));
 }
 
-TEST_F(BusMachines, a_hundred_machines_are_a_handful_of_workers) {
+TEST_F(BusMachines, a_hundred_machines_are_a_handful_of_requests) {
     for (int i = 0; i < 100; ++i) host->add_policy("m" + std::to_string(i), "gpus: [0]\n");
     start_daemon();
     for (int i = 0; i < 100; ++i) ASSERT_TRUE(wait_for_state("m" + std::to_string(i), "ready")) << i;
-    EXPECT_LE(systemd->count("StartUnit cuda-nspawn-"), 6U);
+    EXPECT_LE(look_worker->count() + expose_worker->count() + systemd->count("StartUnit cuda-nspawn-"), 6U);
+}
+
+TEST_F(BusMachines, what_comes_while_a_request_is_under_way_is_the_next_one) {
+    start_daemon_with("gpus: [0]\n");
+    const unsigned before = expose_worker->count();
+    expose_worker->set({.held = true});
+    host->add_policy("m", "gpus: [0]\n");
+    ASSERT_TRUE(wait_until([&] { return expose_worker->holds(); }));
+    for (int i = 0; i < 8; ++i) {
+        host->add_policy("m" + std::to_string(i), "gpus: [0]\n");
+        ASSERT_TRUE(wait_for_state("m" + std::to_string(i), "preparing"));
+    }
+    expose_worker->set({});
+    expose_worker->finish();
+    for (int i = 0; i < 8; ++i) ASSERT_TRUE(wait_for_state("m" + std::to_string(i), "ready")) << i;
+    EXPECT_LE(expose_worker->count() - before, 3U) << "the last look may come after the end of the first request";
+}
+
+TEST_F(BusMachines, eight_self_tests_run_at_once_and_the_others_wait_their_turn) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 20; ++i) names.push_back("m" + std::to_string(i));
+    for (const std::string& name : names) host->add_policy(name, "gpus: [0]\n");
+    systemd->set("cuda-nspawn-test@", {.held = true});
+    start_daemon();
+    for (const std::string& name : names) ASSERT_TRUE(wait_for_state(name, "ready"));
+    for (const std::string& name : names) machined->start(name);
+    for (const std::string& name : names) ASSERT_TRUE(wait_for_state(name, "attached"));
+    ASSERT_TRUE(wait_until([&] { return systemd->count("StartUnit cuda-nspawn-test@") >= 8; }));
+    EXPECT_EQ(systemd->count("StartUnit cuda-nspawn-test@"), 8U);
+    systemd->set("cuda-nspawn-test@", {});
+    // A start is counted a moment before it is held.
+    for (const std::string& name : names)
+        EXPECT_TRUE(wait_until([&] {
+            systemd->finish("cuda-nspawn-test@");
+            return text(name, "Verdict") == "passed";
+        })) << name;
+    EXPECT_EQ(systemd->count("StartUnit cuda-nspawn-test@"), 20U);
 }
 
 }  // namespace

@@ -78,19 +78,23 @@ TEST_F(BusMisbehaviour, jobs_that_all_end_before_their_answers_are_all_heard) {
 }
 
 TEST_F(BusMisbehaviour, a_worker_that_cannot_be_started_is_named) {
-    for (const std::string verb : {"look", "expose", "store"}) {
-        systemd->set("cuda-nspawn-" + verb, {.error = "Unit cuda-nspawn-" + verb + "@.service not found."});
-    }
+    systemd->set("cuda-nspawn-store", {.error = "Unit cuda-nspawn-store@.service not found."});
+    look_worker->close();
+    std::filesystem::remove(host->work() / "expose.socket");
     host->add_policy("a", "gpus: [0]\n");
     start_daemon();
-    EXPECT_TRUE(wait_for_text("a", "look failed: cuda-nspawn-look@look-"));
-    systemd->set("cuda-nspawn-look", {});
+    EXPECT_TRUE(
+        wait_for_text("a",
+                      "look failed: cuda-nspawn-look.socket does not listen (Connection refused): start it, or see "
+                      "systemctl status cuda-nspawn-look.socket"));
+    look_worker->open();
     call_later<ObjectPath, Changes>("Attach", "a", Options{});
-    EXPECT_TRUE(wait_for_text("a", "expose failed: cuda-nspawn-expose@expose-"));
+    EXPECT_TRUE(wait_for_text("a", "expose failed: cuda-nspawn-expose.socket does not listen (No such file or"));
     EXPECT_THAT(
         properties("/org/cudanspawn1", "org.cudanspawn1.Manager").at("Warnings").get<std::vector<std::string>>(),
         Contains(HasSubstr("Unit cuda-nspawn-store@.service not found.")));
-    systemd->set("cuda-nspawn-expose", {});
+    expose_worker->close();
+    expose_worker->open();
     systemd->set("cuda-nspawn-store", {});
     expect_it_works();
     EXPECT_TRUE(wait_for_state("a", "ready"));
@@ -98,27 +102,90 @@ TEST_F(BusMisbehaviour, a_worker_that_cannot_be_started_is_named) {
 
 TEST_F(BusMisbehaviour, a_worker_that_leaves_no_report_or_rubbish_is_a_failure_and_no_crash) {
     start_daemon_with("gpus: [0]\n");
-    const std::vector<std::pair<FakeSystemd::Behaviour, std::string>> cases{
-        {{.without_report = true}, "left no report: see journalctl -u cuda-nspawn-expose@expose-"},
-        {{.result = "timeout", .without_report = true}, "could not be started or stopped (timeout)"},
+    const std::vector<std::pair<FakeResident::Behaviour, std::string>> cases{
+        {{.killed = 3}, "cuda-nspawn-expose.service left no report: see journalctl -u cuda-nspawn-expose.service"},
         {{.report = "{ \"a\": "}, "its report is no JSON"},
         {{.report = "[1, 2]"}, "the report cannot be read"},
         {{.report = "{\"a\": {\"changes\": 7}}"}, "the report cannot be read"},
         {{.report = "{}"}, "the worker did not report on this machine"},
-        {{.report = std::string(2 << 20, ' ')}, "left no report"},
+        {{.report = std::string(17 << 20, ' ')}, "left no report"},
         {{.report = "{\"failure\": \"no space left\"}"}, "no space left"}};
     for (const auto& [behaviour, part] : cases) {
-        systemd->set("cuda-nspawn-expose", behaviour);
+        expose_worker->set(behaviour);
         EXPECT_THAT(attach("a").text, HasSubstr(part));
         EXPECT_EQ(text("a", "State"), "failed");
     }
-    systemd->set("cuda-nspawn-expose", {});
+    expose_worker->set({});
     EXPECT_EQ(attach("a").text, "");
+}
+
+TEST_F(BusMisbehaviour, a_resident_worker_that_is_killed_twice_is_asked_a_third_time) {
+    start_daemon_with("gpus: [0]\n");
+    const unsigned before = expose_worker->count();
+    expose_worker->set({.killed = 2});
+    EXPECT_EQ(attach("a").text, "");
+    EXPECT_EQ(expose_worker->count(), before + 3);
+    for (const char* retry : {"retry 1 of 2", "retry 2 of 2"})
+        EXPECT_THAT(log(), HasSubstr("cuda-nspawn-expose.service left no report: see journalctl -u "
+                                     "cuda-nspawn-expose.service; " +
+                                     std::string(retry)));
+}
+
+TEST_F(BusMisbehaviour, a_worker_that_is_killed_twice_is_started_a_third_time) {
+    host->add_policy("a", "gpus: [0]\n");
+    systemd->set("cuda-nspawn-store", {.result = "failed", .without_report = true, .times = 2});
+    start_daemon();
+    EXPECT_TRUE(wait_for_state("a", "ready"));
+    EXPECT_EQ(systemd->count("StartUnit cuda-nspawn-store@"), 3U);
+    EXPECT_THAT(log(), HasSubstr("could not be started or stopped (failed)"));
+    EXPECT_THAT(log(), HasSubstr("retry 2 of 2"));
+    EXPECT_EQ(host->list_work(), (std::vector<std::string>{"expose.socket", "look.socket"}));
+}
+
+TEST_F(BusMisbehaviour, a_worker_that_is_killed_for_ever_or_came_to_its_time_limit_is_a_failure) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_until([&] { return text("a", "Verdict") == "passed"; }));
+    const std::vector<std::pair<std::string, unsigned>> cases{{"failed", 3}, {"timeout", 1}, {"canceled", 1}};
+    for (const auto& [result, starts] : cases) {
+        const unsigned before = systemd->count("StartUnit cuda-nspawn-test@");
+        systemd->set("cuda-nspawn-test", {.result = result, .without_report = true});
+        const auto [job, verdict, summary] =
+            call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
+        EXPECT_THAT(summary, HasSubstr("could not be started or stopped (" + result + ")"));
+        EXPECT_EQ(systemd->count("StartUnit cuda-nspawn-test@"), before + starts);
+    }
+}
+
+TEST_F(BusMisbehaviour, a_resident_worker_that_hangs_holds_up_no_other_and_is_given_up_after_35_seconds) {
+    start_daemon_with("gpus: [0]\n");
+    expose_worker->set({.held = true});
+    const auto begin = std::chrono::steady_clock::now();
+    host->add_policy("b", "gpus: [1]\n");
+    ASSERT_TRUE(wait_until([&] { return expose_worker->holds(); }));
+    machined->start("a");
+    EXPECT_TRUE(wait_until([&] { return text("a", "Verdict") == "passed"; })) << "rules and tests go on meanwhile";
+    const std::string failure = "cuda-nspawn-expose.service did not answer in 35 s: see journalctl -u cuda-nspawn-exp";
+    EXPECT_TRUE(news.wait_until([&] { return text("b", "StateText").find(failure) != std::string::npos; },
+                                std::chrono::seconds(45)))
+        << text("b", "StateText");
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(34));
+    expose_worker->set({});
+    expose_worker->finish();
+    expect_it_works();
+}
+
+TEST_F(BusMisbehaviour, a_daemon_that_starts_clears_the_work_directory_of_all_but_the_sockets) {
+    host->tree.write("/root/run/cuda-nspawn/work/test-1-1.request", "{}");
+    host->tree.write("/root/run/cuda-nspawn/work/test-1-1.result", "{}");
+    host->tree.write("/root/run/cuda-nspawn/work/test-1-1.result.new", "{");
+    start_daemon_with("gpus: [0]\n");
+    EXPECT_EQ(host->list_work(), (std::vector<std::string>{"expose.socket", "look.socket"}));
 }
 
 TEST_F(BusMisbehaviour, a_look_without_an_answer_for_the_machine_is_a_failure) {
     start_daemon_with("gpus: [0]\n");
-    systemd->set("cuda-nspawn-look", {.report = "{}"});
+    look_worker->set({.report = "{}"});
     EXPECT_THAT(attach("a").text, HasSubstr("did not report on this machine"));
 }
 
@@ -137,12 +204,17 @@ TEST_F(BusMisbehaviour, a_self_test_that_reports_rubbish_is_no_verdict) {
 
 TEST_F(BusMisbehaviour, a_work_directory_that_cannot_be_written_is_a_failure_of_the_step) {
     host->add_policy("a", "gpus: [0]\n");
+    look_worker->close();
+    expose_worker->close();
     std::filesystem::remove_all(host->work());
     host->tree.write("/root/run/cuda-nspawn/work", "a file in its place");
     start_daemon();
-    EXPECT_TRUE(wait_for_text("a", "cannot write"));
+    EXPECT_TRUE(wait_for_text("a", "cuda-nspawn-look.socket does not listen (Not a directory)"));
+    EXPECT_TRUE(wait_for_log("cannot write"));
     std::filesystem::remove(host->work());
     std::filesystem::create_directories(host->work());
+    look_worker->open();
+    expose_worker->open();
     expect_it_works();
 }
 

@@ -49,11 +49,11 @@ TEST_F(BusProcess, a_lost_bus_ends_it_with_status_1_and_no_crash) {
 
 TEST_F(BusProcess, a_lost_bus_with_calls_under_way_ends_it_the_same) {
     start_daemon_with("gpus: [0]\n");
-    systemd->set("cuda-nspawn-", {.held = true});
+    look_worker->set({.held = true});
     machined->start("a");
     auto waiting = call_later<ObjectPath, Changes>(
         "Attach", "a", Options{{"fresh", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}});
-    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-"); }));
+    ASSERT_TRUE(wait_until([&] { return look_worker->holds(); }));
     kill_bus();
     EXPECT_EQ(daemon->wait(), 1) << log();
     expected_exit = 1;

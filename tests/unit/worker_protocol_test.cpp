@@ -114,6 +114,8 @@ TEST(WorkerProtocol, an_unknown_capability_is_refused_by_name) {
 
 TEST(WorkerProtocol, a_failure_is_told_from_a_report) {
     EXPECT_EQ(parse_failure(failure_report("no space left")), "no space left");
+    for (const std::string& report : {failure_report("x"), to_json(ExposeReport{}), to_json(LookReport{})})
+        EXPECT_TRUE(report.ends_with('\n')) << "or it counts as cut off";
     EXPECT_THAT(parse_failure(to_json(ExposeReport{})), IsEmpty());
     EXPECT_THAT(parse_failure("{}"), IsEmpty());
     EXPECT_THAT(parse_failure(to_json(ExposeReport{{"failure", {}}})), IsEmpty()) << "a machine of that name";

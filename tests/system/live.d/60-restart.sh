@@ -67,7 +67,7 @@ the_bus_is_lost_for_real() {
 _shut_down() {
     end_machines "$by_unit" "$by_machinectl" "$by_hand"
     systemctl stop cuda-nspawnd
-    systemctl stop 'run-cuda\x2dnspawn-machines.mount'
+    systemctl stop cuda-nspawn-expose.socket cuda-nspawn-look.socket 'run-cuda\x2dnspawn-machines.mount'
     rm -rf /run/cuda-nspawn /run/systemd/nspawn/*.nspawn /run/systemd/system/*nspawn@*.d /run/systemd/system/machine-*.scope.d \
         /run/systemd/system.control
     systemctl daemon-reload

@@ -99,3 +99,43 @@ a_daemon_that_hangs_delays_a_machine_by_its_time_limit_and_no_more() {
     systemctl restart cuda-nspawnd
     wait_for_verdict "$eleven" 0
 }
+
+# --- the workers that stay ---------------------------------------------------------------------------------------------
+
+a_request_outlives_the_worker_that_is_killed_before_it_took_it() {
+    _set_out
+    systemctl stop "cuda-nspawn@$eleven"
+    systemctl start cuda-nspawn-expose.service
+    systemctl kill --signal=STOP cuda-nspawn-expose.service
+    systemctl start "cuda-nspawn@$eleven" &
+    local start=$!
+    wait_until 10 property_is "$eleven" State preparing
+    systemctl kill --signal=KILL cuda-nspawn-expose.service
+    wait "$start"
+    is_attached "$eleven"
+}
+
+a_worker_without_its_socket_is_named_and_comes_back_with_the_daemon() {
+    systemctl stop cuda-nspawn-expose.socket
+    refused systemctl reload "cuda-nspawn@$eleven"
+    has "$eleven: StateText" "$(property "$eleven" StateText)" \
+        "cuda-nspawn-expose.socket does not listen (Connection refused): start it, or see systemctl status cuda-nspawn-expose.socket"
+    systemctl restart cuda-nspawnd
+    systemctl start "cuda-nspawn@$eleven"
+    is_attached "$eleven"
+}
+
+only_root_reaches_the_workers() {
+    same "modes and owners" "$(cd /run/cuda-nspawn && stat --format='%n %a %U' work work/*.socket)" \
+        $'work 700 root\nwork/expose.socket 600 root\nwork/look.socket 600 root'
+}
+
+_has_left() { [ "$(systemctl show --property=Result --property=ActiveState --value "cuda-nspawn-$1.service" | xargs)" = "success inactive" ]; }
+
+a_worker_leaves_after_half_a_minute_without_a_request() {
+    wait_until 45 _has_left expose
+    wait_until 45 _has_left look
+    systemctl reload "cuda-nspawn@$eleven"
+    same "cuda-nspawn-expose.service" "$(systemctl is-active cuda-nspawn-expose.service)" active
+    is_attached "$eleven"
+}
