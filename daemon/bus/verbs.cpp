@@ -79,8 +79,9 @@ void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Opti
     answer_errors(answer, [&] {
         OptionReader reader(std::move(options));
         const bool wait = reader.take_bool("wait");
+        const bool by_unit = reader.take_bool("by_unit");
         reader.finish();
-        answer_when_ready(engine, answer, engine.detach(machine), wait);
+        answer_when_ready(engine, answer, engine.detach(machine, by_unit), wait);
     });
 }
 

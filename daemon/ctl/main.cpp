@@ -242,8 +242,10 @@ std::vector<std::string> who_keeps_it(const std::string& machine) {
 }
 
 int detach(const Arguments& arguments) {
-    if (arguments.flags.contains("unless-stopping") && has_nothing_to_take(arguments.machine)) return 0;
-    call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}});
+    const bool by_unit = arguments.flags.contains("unless-stopping");
+    if (by_unit && has_nothing_to_take(arguments.machine)) return 0;
+    call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}, {"by_unit", sdbus::Variant(by_unit)}});
+    if (text(machine_properties(machine_path(arguments.machine)), "State") != "detached") return 0;
     constexpr std::size_t most_in_status = 8;
     std::vector<std::string> sentences = who_keeps_it(arguments.machine);
     for (const std::string& sentence : sentences) fmt::print("{}\n", sentence);

@@ -44,7 +44,8 @@ public:
 
     // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
     unsigned attach(const std::string& name, const JobOptions& options);
-    unsigned detach(const std::string& name);
+    // `by_unit`: because cuda-nspawn@NAME.service is being stopped, which is nobody's wish if we stop it ourselves.
+    unsigned detach(const std::string& name, bool by_unit = false);
     unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
     void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
     // Who has NVIDIA devices open: of that machine, or of all and the host itself if the name is empty.

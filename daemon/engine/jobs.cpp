@@ -101,9 +101,13 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     return id;
 }
 
-unsigned Engine::detach(const std::string& name) {
+unsigned Engine::detach(const std::string& name, bool by_unit) {
     Machine& machine = find(name);
     const unsigned id = new_job(JobKind::detach, name, {}).id;
+    if (by_unit && ports_.is_stopping_unit(name)) {
+        end_job(jobs_.at(id), JobResult::done, "nothing was taken: the daemon itself stops the unit");
+        return id;
+    }
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;

@@ -132,6 +132,8 @@ public:
     virtual void stop(const Instance& instance, Reply<std::string> reply) = 0;
     // cuda-nspawn@NAME.service shall be active (its start asks for a verdict) or not. Needs no answer.
     virtual void follow(const std::string& machine, bool active) = 0;
+    // follow() is just stopping it.
+    virtual bool is_stopping_unit(const std::string& machine) const = 0;
     virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;
     virtual void holders(const HoldersRequest& request, Reply<Holders> reply) = 0;
     virtual void remember(const std::string& machine, const Remembered& state) = 0;

@@ -331,11 +331,12 @@ void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
 }
 
 void LivePorts::follow(const std::string& machine, bool active) {
-    const auto done = [](const std::string&) {};  // what fails says so in the unit itself
-    if (active)
-        systemd_.run_job("StartUnit", our_unit(machine), done);
-    else
-        systemd_.stop_if_active(our_unit(machine), done);
+    // What fails says so in the unit itself.
+    if (active) return systemd_.run_job("StartUnit", our_unit(machine), [](const std::string&) {});
+    stopping_.insert(machine);
+    systemd_.stop_if_active(our_unit(machine), [this, machine](const std::string&) {
+        if (const auto place = stopping_.find(machine); place != stopping_.end()) stopping_.erase(place);
+    });
 }
 
 void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {

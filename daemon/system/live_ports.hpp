@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +46,7 @@ public:
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;
     void follow(const std::string& machine, bool active) override;
+    bool is_stopping_unit(const std::string& machine) const override { return stopping_.contains(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;
     void remember(const std::string& machine, const Remembered& state) override;
@@ -82,6 +84,7 @@ private:
     Exposures exposures_;
     Exposures dry_runs_;
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
+    std::multiset<std::string> stopping_;  // machines whose cuda-nspawn@ unit is being stopped by us
 };
 
 }  // namespace cuda_nspawn

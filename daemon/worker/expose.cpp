@@ -6,6 +6,7 @@
 #include <chrono>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "driver/generation.hpp"
 #include "names.hpp"
@@ -41,6 +42,7 @@ public:
     }
 
     Exposed run() {
+        guest_sees_change_ = tree_.exists(unfinished_path());
         result_.notes = rendered_.notes;
         result_.errors = rendered_.errors;
         for (const std::string& path : {unit_drop_in_path(plan_.machine), scope_drop_in_path(plan_.machine),
@@ -58,16 +60,25 @@ public:
         for (const Entry& entry : rendered_.entries) make(entry);
         if (!result_.incomplete) remove_generated(composed_settings_path(plan_.machine), false);
         bump_epoch();
+        if (!dry_run_) tree_.remove(unfinished_path());
         return std::move(result_);
     }
 
 private:
     void note(std::string type, const std::string& path, std::string detail) {
         result_.changes.push_back({std::move(type), path, std::move(detail)});
-        const std::string own = machine_directory(plan_.machine) + "/";
-        guest_sees_change_ = guest_sees_change_ || path.starts_with(own);
+        if (path.starts_with(machine_directory(plan_.machine) + "/")) guest_will_see_change();
         result_.units_changed = result_.units_changed || path.starts_with("/run/systemd/system/");
     }
+
+    // Before the first change: who goes on after a kill finds it done, and must tell the guest all the same.
+    void guest_will_see_change() {
+        if (std::exchange(guest_sees_change_, true) || dry_run_ || !tree_.exists(epoch_path())) return;
+        if (wanted_.contains(machine_directory(plan_.machine)))
+            tree_.make({EntryKind::file, unfinished_path(), "", {}});
+    }
+
+    std::string unfinished_path() const { return machine_directory(plan_.machine) + "/.unfinished"; }
 
     std::string detail(const Entry& entry) const {
         if (entry.kind == EntryKind::node) return fmt::format("node {}:{}", entry.device.major, entry.device.minor);
@@ -88,8 +99,11 @@ private:
 
     void remove_stale(const std::string& directory) {
         const std::string epoch = epoch_path();
-        for (const std::string& path : tree_.list(directory))
-            if (!wanted_.contains(path) && (path != epoch || !wanted_.contains(directory + "/guest"))) remove(path);
+        for (const std::string& path : tree_.list(directory)) {
+            const bool kept = (path == epoch && wanted_.contains(directory + "/guest")) ||
+                              (path == unfinished_path() && wanted_.contains(directory));
+            if (!wanted_.contains(path) && !kept) remove(path);
+        }
         if (!wanted_.contains(directory) && tree_.exists(directory)) remove(directory);
     }
 

@@ -52,6 +52,7 @@ public:
     Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
     std::set<unsigned> without_mounts;  // leaders of instances
+    std::set<std::string> stopping_units;
     int collections = 0;
     std::uint64_t now = 1'000'000;
 
@@ -90,6 +91,7 @@ public:
     void follow(const std::string& machine, bool active) override {
         log.push_back((active ? "follow " : "unfollow ") + machine);
     }
+    bool is_stopping_unit(const std::string& machine) const override { return stopping_units.contains(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override {
         add({"test", request.machine, {}, {}, request}, std::move(reply));
     }

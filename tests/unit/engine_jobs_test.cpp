@@ -358,5 +358,23 @@ TEST_F(EngineJobs, holders_of_one_machine_are_asked_for_by_its_name) {
     EXPECT_FALSE(ports.is_pending("holders"));
 }
 
+TEST_F(EngineJobs, a_unit_that_the_daemon_stops_itself_takes_nothing) {
+    run();
+    ports.stopping_units = {"a"};
+    const unsigned id = engine.detach("a", true);
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_THAT(ports.news(), IsEmpty());
+    EXPECT_EQ(state(), "attached");
+    engine.detach("a");
+    ports.answer_all();
+    EXPECT_EQ(state(), "detached") << "who asks for it himself gets it";
+    engine.attach("a", {});
+    ports.answer_all();
+    ports.stopping_units.clear();
+    engine.detach("a", true);
+    ports.answer_all();
+    EXPECT_EQ(state(), "detached") << "so does who stops the unit";
+}
+
 }  // namespace
 }  // namespace cuda_nspawn

@@ -293,6 +293,19 @@ TEST_F(Release, is_of_machines_units_only) {
         EXPECT_THROW(expose({{}, false, {{stranger, {}}}}, host), std::runtime_error) << stranger;
 }
 
+TEST_F(ExposeWorker, goes_on_after_a_kill_and_tells_the_guest_what_was_done_before_it) {
+    if (!is_root()) GTEST_SKIP() << "device nodes need root";
+    const std::uint64_t before = run(prepared()).epoch;
+    EXPECT_EQ(run(granted()).failure, "");
+    const std::uint64_t after = run(granted()).epoch;
+    EXPECT_GT(after, before);
+    EXPECT_FALSE(std::filesystem::exists(tree.at("/host" + machine_dir + "/.unfinished")));
+    // All was made, and the worker killed before it could say so.
+    write(machine_dir + "/.unfinished", "");
+    EXPECT_GT(run(granted()).epoch, after);
+    EXPECT_FALSE(std::filesystem::exists(tree.at("/host" + machine_dir + "/.unfinished")));
+}
+
 TEST_F(ExposeWorker, what_a_killed_worker_left_half_made_goes_with_the_next_run) {
     const std::vector<std::string> leftovers{
         "/run/systemd/system/systemd-nspawn@a.service.d/.50-cuda-nspawn.conf.new", "/run/systemd/nspawn/.a.nspawn.new",

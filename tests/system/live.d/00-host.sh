@@ -30,7 +30,7 @@ _all_are_attached() {
     for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
         policy "$machine" 'gpus: [0]'
         wait_until 10 _is_known "$machine"
-        cuda-nspawnctl attach --test "$machine"
+        cuda-nspawnctl attach --test "$machine" >/dev/null
         wait_until 10 systemctl --quiet is-active "cuda-nspawn@$machine"
         is_attached "$machine"
         sees_exactly "$machine" 0
@@ -61,6 +61,8 @@ _computes_undisturbed() {    # MACHINE
 }
 
 _stop_computing() { in_guest "$1" systemctl stop compute; }
+
+_daemon_pid() { systemctl show --property=MainPID --value cuda-nspawnd; }
 
 # --- what is there ---------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,26 @@ it_is_detached_and_attached_like_any_other() {
 
 _has_no_nvidia_in_dev() { [ -z "$(in_guest "$1" find /dev -name 'nvidia*')" ]; }
 
+# What is open stays open: the kernel asks when a device is opened. So it goes on, is named, and nothing new begins.
+a_program_that_computes_while_its_GPU_is_taken_is_named_and_goes_on() {
+    local pid
+    _all_are_attached
+    _begin_computing "$by_unit"
+    pid=$(in_guest "$by_unit" systemctl show --property=MainPID --value compute)
+    systemctl stop "cuda-nspawn@$by_unit"
+    same "the door" "$(door "$by_unit" "$(node_of 0)")" closed
+    _computes_undisturbed "$by_unit"
+    has "cuda-nspawnctl holders" "$(cuda-nspawnctl holders "$by_unit" | tr -s ' ')" "$by_unit " " $pid compute " nvidia0
+    has "systemctl status" "$(status_of "$by_unit")" 'still open in pid' '(compute)'
+    has "a new program" "$(in_guest "$by_unit" compute 2>&1 || :)" 'round 0: '
+    lacks "a new program" "$(in_guest "$by_unit" timeout 1 compute 2>&1 || :)" right
+    systemctl start "cuda-nspawn@$by_unit"
+    is_attached "$by_unit"
+    _computes_undisturbed "$by_unit"
+    _stop_computing "$by_unit"
+    same "holders" "$(cuda-nspawnctl holders "$by_unit")" 'nobody holds a GPU open'
+}
+
 more_GPUs_and_fewer_by_editing_the_policy() {
     _two_gpus
     _all_are_attached

@@ -1,10 +1,57 @@
 # shellcheck shell=bash disable=SC2154 # the pieces of a suite share its variables
-# Another driver under guests that run, start and are down. Only with the simulated driver, whose version can be changed.
+# Another driver under guests that run, start and are down. Another version only with the simulated driver, which can have any.
 
 _generation() { readlink "/run/cuda-nspawn/machines/$1/driver"; }
 _has_version() { [[ $(_generation "$1") == */$2-* ]]; }    # MACHINE VERSION
 _store() { find /var/lib/cuda-nspawn/driver -mindepth 1 -maxdepth 1 -printf '%f\n' | sort; }
 _store_has_only() { [[ $(_store) == "$1"-* && $(_store | wc -l) -eq 1 ]]; }    # VERSION
+
+# A file of the driver with another time makes another generation of the same version: mounted over the real one, so that
+# nothing of the host's is touched.
+_other_generation() {
+    local file
+    file=$(readlink -f "$(ldconfig -p | sed -n 's/.*libnvidia-ml.so.1 (libc6,x86-64) => //p' | head -n 1)")
+    cp -p "$file" /run/other-driver-file
+    touch /run/other-driver-file
+    mount --bind /run/other-driver-file "$file"
+    echo "$file"
+}
+
+the_same_version_in_another_generation_is_swapped_in_under_what_computes() {
+    local machine file first
+    _all_are_attached
+    first=$(_generation "$by_unit")
+    for machine in "$by_unit" "$by_hand"; do _begin_computing "$machine"; done
+    file=$(_other_generation)
+    cuda-nspawnctl refresh
+    wait_until 30 _has_another_generation "$by_unit" "$first"
+    wait_until 30 _has_another_generation "$by_hand" "$first"
+    # The daemon dies in the middle of it.
+    kill -KILL "$(_daemon_pid)"
+    for machine in "$by_unit" "$by_hand" "$by_machinectl"; do
+        wait_until 60 property_is "$machine" State attached
+        wait_until 60 property_is "$machine" Verdict passed
+        _has_another_generation "$machine" "$first"
+        sees_exactly "$machine" 0
+    done
+    for machine in "$by_unit" "$by_hand"; do _computes_undisturbed "$machine"; done
+    umount "$file"
+    rm /run/other-driver-file
+    cuda-nspawnctl refresh
+    for machine in "$by_unit" "$by_hand" "$by_machinectl"; do
+        wait_until 30 _has_generation "$machine" "$first"
+        wait_until 60 property_is "$machine" Verdict passed
+    done
+    for machine in "$by_unit" "$by_hand"; do
+        _computes_undisturbed "$machine"
+        _stop_computing "$machine"
+    done
+    wait_until 20 _store_has_one
+}
+
+_has_generation() { [ "$(_generation "$1")" = "$2" ]; }
+_has_another_generation() { [ "$(_generation "$1")" != "$2" ]; }
+_store_has_one() { [ "$(_store | wc -l)" -eq 1 ]; }
 
 new_files_with_the_old_module_change_nothing_and_are_told() {
     _simulated_only

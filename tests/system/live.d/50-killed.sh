@@ -26,8 +26,6 @@ _was_killed() {    # PID
     kills=$((kills + 1))
 }
 
-_daemon_pid() { systemctl show --property=MainPID --value cuda-nspawnd; }
-
 # A worker that stays a while; one that is just asked for something.
 _expose_pid() {
     cuda-nspawnctl plan "$by_unit" >/dev/null
