@@ -38,7 +38,9 @@ public:
     // From before a restart of the daemon. After set_instances(), before the policies.
     void restore(const std::string& name, const Remembered& state);
     void image_changed(const std::string& name);  // image or the admin's settings or unit overrides: look again
-    void forget_old_jobs();                       // finished a minute ago
+    // Of all machines: whether what is on disk and in the device rules still is what was made. What is not is mended.
+    void verify_all();
+    void forget_old_jobs();  // finished a minute ago
 
     // Verbs. Throw JobRefused with a sentence; otherwise the job is there when they return.
     unsigned attach(const std::string& name, const JobOptions& options);
@@ -58,6 +60,8 @@ public:
     const std::string& generation() const { return generation_; }
     bool generation_pending() const { return building_.has_value(); }
     const std::string& build_failure() const { return build_failure_; }
+    // Of driver files that wait for the module's reload or a reboot; empty: none do.
+    const std::string& pending_version() const { return pending_version_; }
     std::vector<std::string> generations_in_use() const;
     bool settled() const;  // nothing is under way and nothing is left to do but tests
 
@@ -108,6 +112,7 @@ private:
     std::string generation_;               // in force: complete in the store
     std::optional<std::string> building_;  // the one being built
     std::string build_failure_;
+    std::string pending_version_;
 };
 
 }  // namespace cuda_nspawn

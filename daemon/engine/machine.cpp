@@ -69,9 +69,9 @@ Step next_step(const Machine& machine) {
     if (machine.policy && !machine.image) return Step::look;
     if (machine.on_hold) return Step::none;
     if (!machine.exposed && machine.reload_due) return Step::reload;
-    if (!machine.exposed || *machine.exposed != plan) return Step::expose;
+    if (!machine.exposed || *machine.exposed != plan || machine.exposed_in_doubt) return Step::expose;
     if (machine.reload_due) return Step::reload;
-    if (machine.instance && machine.granted != wanted) return Step::grant;
+    if (machine.instance && (machine.granted != wanted || machine.granted_in_doubt)) return Step::grant;
     if (machine.start_wanted && !machine.instance && machine.obstacle().empty()) return Step::start;
     return Step::none;
 }

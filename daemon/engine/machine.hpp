@@ -53,7 +53,10 @@ struct Machine {
     std::optional<Instance> instance;    // running
     std::optional<Instance> ended;       // to be released
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
-    Verdict verdict;                                 // of this instance; kept after it ended until the next start
+    // Somebody may have changed what is known of them: to be verified, while the machine stays what it is.
+    bool exposed_in_doubt = false;
+    bool granted_in_doubt = false;
+    Verdict verdict;  // of this instance; kept after it ended until the next start
     std::uint64_t tested_usec = 0;
     std::string failure;  // of the last step that failed
     Step failed_step = Step::none;

@@ -24,6 +24,10 @@ public:
     // Runs once, after that time (CLOCK_MONOTONIC). The source lives as long as the handle.
     using Timer = std::shared_ptr<sd_event_source>;
     [[nodiscard]] Timer after(std::uint64_t usec, std::function<void()> callback);
+    // Runs whenever the descriptor has something to read. It must outlive the source, which lives as long as the
+    // handle.
+    using Io = std::shared_ptr<sd_event_source>;
+    [[nodiscard]] Io on_readable(int fd, std::function<void()> callback);
     // Runs at SIGTERM and SIGINT, which must be blocked.
     void on_termination(std::function<void()> callback);
     // Runs at SIGHUP.
