@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "driver/change.hpp"
 #include "policy/machine_name.hpp"
 #include "system/files.hpp"
 #include "system/log.hpp"
@@ -39,7 +40,8 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
       workers_(loop, systemd_, places_.runtime / "work"),
       ports_(loop, systemd_, machined_, workers_, {places_.root, places_.runtime, places_.host.proc}),
       engine_(ports_, service_),
-      watcher_(loop) {
+      watcher_(loop),
+      changes_(loop, *connection_, {places_.root, places_.host.sys}, change_handlers()) {
     ports_.on_instance = [this](const std::string& name, const Instance& instance) {
         engine_.machine_started(name, instance);
     };
@@ -66,9 +68,29 @@ int Daemon::run() {
     });
     loop_.on_reload([this] {
         read_policies();
-        refresh_driver();
+        refresh_driver("reload");
     });
     return loop_.run();
+}
+
+HostChanges::Handlers Daemon::change_handlers() {
+    return {.driver = [this](const std::string& cause) { refresh_driver(cause); },
+            .images = [this](const std::string& machine) { engine_.image_changed(machine); },
+            .copied =
+                [this](const std::string& machine) {
+                    if (is_machine_name(machine)) engine_.adopt_leftover(machine);
+                    engine_.image_changed(machine);
+                },
+            .resumed = [this] { verify_after_sleep(); },
+            .is_gpu =
+                [this](const std::string& address) {
+                    return std::ranges::any_of(seen_.gpus, [&](const Gpu& gpu) { return gpu.pci_address == address; });
+                },
+            .has_settings =
+                [this](const std::string& machine) {
+                    const auto place = engine_.machines().find(machine);
+                    return place != engine_.machines().end() && place->second.planned.plan.mounts;
+                }};
 }
 
 // Driver, then what runs, then what is wished: in any other order a daemon that starts again would take from running
@@ -76,13 +98,15 @@ int Daemon::run() {
 void Daemon::begin() {
     if (std::exchange(begun_, true)) return;
     clear_work();
-    watch_files();  // before the files are read, so that no change falls between
+    // Before the files are read, so that no change falls between.
+    watch_files();
+    changes_.watch();
     for (const auto& [name, state] : read_states(places_.runtime / "state")) engine_.restore(name, state);
-    refresh_driver();
+    refresh_driver("start");
     read_policies();
     adopt_leftovers();
     service_.open(*connection_, engine_,
-                  {[this] { refresh_driver(); }, [this] { read_policies(); },
+                  {[this] { refresh_driver("attach"); }, [this] { refresh(); }, [this] { read_policies(); },
                    [this](const std::string& name) {
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
                    }});
@@ -97,24 +121,50 @@ void Daemon::read_policies() {
     engine_.set_policies(policies.files);
 }
 
-void Daemon::refresh_driver() {
+void Daemon::refresh_driver(const std::string& cause) {
+    log(Severity::debug, "", fmt::format("the driver is looked at ({})", cause));
     Driver driver = discover_driver(places_.host);
-    if (driver != engine_.driver()) {
-        if (const auto problem = driver_problem(driver)) log(Severity::warning, "", *problem);
-        for (const std::string& note : driver.notes) log(Severity::info, "", note);
-    }
+    const std::string news = cause == "start" ? describe_driver(driver) : describe_change(seen_, driver);
+    if (!news.empty()) log(Severity::notice, "", fmt::format("{} ({})", news, cause));
+    const bool is_another = driver != seen_;
+    seen_ = driver;
     engine_.set_driver(std::move(driver));
+    if (!is_another) return;
+    if (const auto problem = driver_problem(engine_.driver())) log(Severity::warning, "", *problem);
+    for (const std::string& note : engine_.driver().notes) log(Severity::info, "", note);
 }
 
-void Daemon::enumerate_machines() {
-    machined_.enumerate([this](const std::map<std::string, Instance>& instances, const std::string& failure) {
-        if (failure.empty())
-            engine_.set_instances(instances);
-        else
-            log(Severity::error, "", failure);
-        // Not from within the reply's handler, which would swallow that the name is taken.
-        loop_.defer([this] { begin(); });
+void Daemon::refresh() {
+    refresh_driver("refresh");
+    verify_all("refresh");
+}
+
+void Daemon::verify_all(const std::string& cause) {
+    log(Severity::info, "", fmt::format("what the machines have is verified ({})", cause));
+    engine_.verify_all();
+}
+
+// Machines may have ended, GPUs may have gone, and nobody tells what happened meanwhile.
+void Daemon::verify_after_sleep() {
+    enumerate_machines([this] {
+        refresh_driver("resume");
+        verify_all("resume");
     });
+}
+
+void Daemon::enumerate_machines(std::function<void()> then) {
+    machined_.enumerate(
+        [this, then = std::move(then)](const std::map<std::string, Instance>& instances, const std::string& failure) {
+            if (failure.empty())
+                engine_.set_instances(instances);
+            else
+                log(Severity::error, "", failure);
+            // Not from within the reply's handler, which would swallow that the name is taken.
+            loop_.defer([this, then] {
+                begin();
+                if (then) then();
+            });
+        });
 }
 
 // Requests and reports of a predecessor that was killed. The sockets there are PID 1's.
@@ -125,12 +175,16 @@ void Daemon::clear_work() {
         if (!entry->is_socket(ignored)) std::filesystem::remove(entry->path(), ignored);
 }
 
-// What a machine has whose policy went away while no daemon ran.
+// What a machine has whose policy went away, or that was copied from another, while no daemon ran.
 void Daemon::adopt_leftovers() {
     std::error_code ignored;
     for (std::filesystem::directory_iterator entry(places_.runtime / "machines", ignored), end; entry != end;
          entry.increment(ignored))
         if (const std::string name = entry->path().filename(); is_machine_name(name) && !name.starts_with('.'))
+            engine_.adopt_leftover(name);
+    for (std::filesystem::directory_iterator entry(places_.root / "run/systemd/nspawn", ignored), end; entry != end;
+         entry.increment(ignored))
+        if (const std::string name = entry->path().stem(); is_machine_name(name) && is_generated_file(entry->path()))
             engine_.adopt_leftover(name);
 }
 
@@ -140,17 +194,6 @@ void Daemon::watch_files() {
     watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names) {
         if (std::find(names.begin(), names.end(), places_.defaults.filename()) != names.end()) read_policies();
     });
-    for (const char* directory : {"etc/systemd/nspawn", "var/lib/machines"})
-        watcher_.watch(places_.root / directory,
-                       [this](const std::vector<std::string>& names) { images_changed(names); });
-}
-
-void Daemon::images_changed(const std::vector<std::string>& names) {
-    for (std::string name : names) {
-        for (const std::string_view suffix : {".nspawn", ".raw"})
-            if (name.ends_with(suffix)) name.resize(name.size() - suffix.size());
-        engine_.image_changed(name);
-    }
 }
 
 void Daemon::on_change() {
@@ -175,7 +218,7 @@ void Daemon::retry_build_later() {
     retried_failure_ = engine_.build_failure();
     retry_timer_ = loop_.after(retry_interval_usec, [this] {
         const EventLoop::Timer keep = std::exchange(retry_timer_, nullptr);
-        refresh_driver();
+        refresh_driver("copying failed");
     });
 }
 

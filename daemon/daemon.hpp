@@ -4,6 +4,7 @@
 #include <sdbus-c++/sdbus-c++.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "driver/driver.hpp"
 #include "engine/engine.hpp"
 #include "system/event_loop.hpp"
+#include "system/host_changes.hpp"
 #include "system/live_ports.hpp"
 #include "system/machined.hpp"
 #include "system/systemd.hpp"
@@ -39,12 +41,15 @@ public:
 private:
     void begin();
     void read_policies();
-    void refresh_driver();
-    void enumerate_machines();
+    void refresh_driver(const std::string& cause);
+    void refresh();
+    void verify_all(const std::string& cause);
+    void verify_after_sleep();
+    HostChanges::Handlers change_handlers();
+    void enumerate_machines(std::function<void()> then = {});
     void clear_work();
     void adopt_leftovers();
     void watch_files();
-    void images_changed(const std::vector<std::string>& names);
     void on_change();
     void become_ready();
     void forget_jobs_later();
@@ -60,6 +65,8 @@ private:
     LivePorts ports_;
     Engine engine_;
     Watcher watcher_;
+    HostChanges changes_;
+    Driver seen_;  // as it was looked at last, before the engine judged it
     sdbus::Slot disconnected_;
     EventLoop::Timer ready_deadline_;
     EventLoop::Timer forget_timer_;

@@ -58,7 +58,7 @@ void ManagerObject::Plan(PlanResult&& result, std::string name, Options options)
     plan(engine_, std::move(result), name, std::move(options));
 }
 void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
-    verbs_.refresh();
+    verbs_.look_at_driver();
     verbs_.reread(name);
     attach(engine_, std::move(result), name, std::move(options));
 }
@@ -87,9 +87,10 @@ std::vector<std::string> ManagerObject::Warnings() {
 }
 
 void ManagerObject::emit_driver_changed() {
-    getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(org::cudanspawn1::Manager_adaptor::INTERFACE_NAME),
-                                            {sdbus::PropertyName("KernelVersion"), sdbus::PropertyName("DriverVersion"),
-                                             sdbus::PropertyName("Generation"), sdbus::PropertyName("Warnings")});
+    getObject().emitPropertiesChangedSignal(
+        sdbus::InterfaceName(org::cudanspawn1::Manager_adaptor::INTERFACE_NAME),
+        {sdbus::PropertyName("KernelVersion"), sdbus::PropertyName("DriverVersion"),
+         sdbus::PropertyName("PendingVersion"), sdbus::PropertyName("Generation"), sdbus::PropertyName("Warnings")});
 }
 
 // --- Machine ---------------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@
 
 namespace cuda_nspawn::bus {
 
-// What Manager's two host-wide verbs do; the loop's owner knows how.
+// What Manager's verbs ask of the host; the loop's owner knows how.
 struct HostVerbs {
-    std::function<void()> refresh;
+    std::function<void()> look_at_driver;
+    std::function<void()> refresh;  // that, and verifies what all machines have
     std::function<void()> reload;
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
@@ -42,6 +43,7 @@ private:
     std::string KernelVersion() override { return engine_.driver().kernel_version; }
     std::string DriverVersion() override { return engine_.driver().userspace_version; }
     std::string Generation() override { return engine_.generation(); }
+    std::string PendingVersion() override { return engine_.pending_version(); }
     std::vector<std::string> Warnings() override;
 
     Engine& engine_;

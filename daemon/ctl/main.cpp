@@ -28,7 +28,7 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
   test MACHINE             run the self-test in the machine
   holders [MACHINE]        show which processes have a GPU open
   plan MACHINE             show what attach would change
-  refresh                  look at the driver again
+  refresh                  look at the driver again, verify what all machines have
   reload                   read the policies again
   --help, --version
 
@@ -139,6 +139,8 @@ int status(const Arguments& arguments) {
     const std::string kernel = text(properties, "KernelVersion");
     fmt::print("Kernel module: {}\n Driver files: {}\n   Generation: {}\n", kernel.empty() ? "not loaded" : kernel,
                text(properties, "DriverVersion"), text(properties, "Generation"));
+    if (const std::string pending = text(properties, "PendingVersion"); !pending.empty())
+        fmt::print("      Pending: {} (waits for the module's reload or a reboot)\n", pending);
     for (const std::string& warning : properties.at("Warnings").get<std::vector<std::string>>())
         fmt::print("      Warning: {}\n", warning);
     fmt::print("\n");

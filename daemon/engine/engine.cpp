@@ -83,7 +83,9 @@ void Engine::adopt_leftover(const std::string& name) {
 // Between a package upgrade and the module's reload the files on the host do not fit the module: the generation that
 // fits stays in force, also for a daemon that starts just then, and the difference is a note.
 void Engine::keep_fitting_generation(Driver& driver) {
-    if (driver.kernel_version.empty() || driver.userspace_version == driver.kernel_version) return;
+    const bool is_mismatch = !driver.kernel_version.empty() && driver.userspace_version != driver.kernel_version;
+    pending_version_ = is_mismatch ? driver.userspace_version : "";
+    if (!is_mismatch) return;
     const bool in_force = !generation_.empty() && driver_.userspace_version == driver.kernel_version;
     if (!in_force) {
         const std::string stored = ports_.find_generation(driver.kernel_version);
@@ -92,8 +94,8 @@ void Engine::keep_fitting_generation(Driver& driver) {
     }
     driver.notes.push_back(
         fmt::format("the NVIDIA kernel module is {0}, the driver files on the host are {1}: the copies of {0} stay in "
-                    "use until the "
-                    "module is reloaded or the host rebooted",
+                    "use until the module is reloaded (stop what uses a GPU, modprobe -r nvidia-uvm nvidia-drm "
+                    "nvidia-modeset nvidia, then modprobe nvidia-uvm) or the host rebooted",
                     driver.kernel_version, driver.userspace_version.empty() ? "missing" : driver.userspace_version));
     driver.files = in_force ? driver_.files : std::vector<DriverFile>{};
     driver.userspace_version = driver.kernel_version;
@@ -168,6 +170,7 @@ void Engine::machine_ended(const std::string& name) {
     machine.granted.reset();
     machine.lent.clear();
     machine.mounted = true;
+    machine.granted_in_doubt = false;
     machine.revoked = false;
     machine.test_wanted = false;
     machine.test_level.reset();
@@ -211,6 +214,19 @@ void Engine::image_changed(const std::string& name) {
     machine.exposed.reset();
     machine.failure.clear();
     advance(machine);
+}
+
+void Engine::verify_all() {
+    std::vector<std::string> names;
+    for (const auto& [name, machine] : machines_) names.push_back(name);
+    for (const std::string& name : names) {
+        Machine& machine = machines_.at(name);
+        machine.exposed_in_doubt = true;
+        machine.granted_in_doubt = machine.instance.has_value();
+        machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);
+        machine.failure.clear();
+        advance(machine);
+    }
 }
 
 // --- what is planned -------------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ public:
     // From before a restart of the daemon. After set_instances(), before the policies.
     void restore(const std::string& name, const Remembered& state);
     void image_changed(const std::string& name);  // image or the admin's settings or unit overrides: look again
-    void forget_old_jobs();                       // finished a minute ago
+    // Of all machines: whether what is on disk and in the device rules still is what was made. What is not is mended.
+    void verify_all();
+    void forget_old_jobs();  // finished a minute ago
     // When everything is settled: asks the store to remove what nobody uses any more, if there may be something.
     void collect_if_due();
 
@@ -63,6 +65,8 @@ public:
     const std::string& generation() const { return generation_; }
     bool generation_pending() const { return building_.has_value(); }
     const std::string& build_failure() const { return build_failure_; }
+    // Of driver files that wait for the module's reload or a reboot; empty: none do.
+    const std::string& pending_version() const { return pending_version_; }
     std::vector<std::string> generations_in_use() const;
     bool settled() const;  // nothing is under way and nothing is left to do but tests
 
@@ -116,6 +120,7 @@ private:
     std::optional<std::string> building_;  // the one being built
     std::string build_failure_;
     bool collect_due_ = true;  // the store may have generations that nobody uses; true at first: from before a restart
+    std::string pending_version_;
 };
 
 }  // namespace cuda_nspawn

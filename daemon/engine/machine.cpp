@@ -71,9 +71,9 @@ Step next_step(const Machine& machine) {
     if (machine.policy && !machine.image) return Step::look;
     if (machine.on_hold) return Step::none;
     if (!machine.exposed && machine.reload_due) return Step::reload;
-    if (!machine.exposed || *machine.exposed != plan) return Step::expose;
+    if (!machine.exposed || *machine.exposed != plan || machine.exposed_in_doubt) return Step::expose;
     // Before the reload, which takes longer than everything else: a GPU that is given or taken is so at once.
-    if (machine.instance && machine.granted != wanted) return Step::grant;
+    if (machine.instance && (machine.granted != wanted || machine.granted_in_doubt)) return Step::grant;
     if (machine.instance && !machine.mounted && !wanted.empty()) return Step::mount;
     if (machine.reload_due) return Step::reload;
     if (machine.start_wanted && !machine.instance && machine.obstacle().empty()) return Step::start;

@@ -57,7 +57,10 @@ struct Machine {
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
     bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows
     std::vector<DeviceNode> lent;                    // all that the instance was ever given
-    Verdict verdict;                                 // of this instance; kept after it ended until the next start
+    // Somebody may have changed what is known of them: to be verified, while the machine stays what it is.
+    bool exposed_in_doubt = false;
+    bool granted_in_doubt = false;
+    Verdict verdict;  // of this instance; kept after it ended until the next start
     std::uint64_t tested_usec = 0;
     std::string failure;  // of the last step that failed
     Step failed_step = Step::none;

@@ -36,6 +36,7 @@ void Engine::begin(Machine& machine, Step step) {
             ports_.look(name, [this, name](Looked looked) { on_looked(name, std::move(looked)); });
             break;
         case Step::expose: {
+            machine.exposed_in_doubt = false;
             const Plan plan = machine.planned.plan;
             ports_.expose(plan, false,
                           [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
@@ -79,6 +80,7 @@ void Engine::begin_grant(Machine& machine) {
     const Instance instance = *machine.instance;
     const Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
     machine.rules_inherited = false;
+    machine.granted_in_doubt = false;
     // Remembered before it is given: a daemon that is killed in between must know what it may have to take back.
     const std::size_t before = machine.lent.size();
     for (const DeviceNode& node : rules.granted)
@@ -127,12 +129,18 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
+    if (!exposed.failure.empty()) machine.exposed_in_doubt = true;
     if (exposed.failure.empty()) {
         if (!exposed.changes.empty()) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
         if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;
         if (exposed.incomplete) machine.exposed.reset();
         machine.epoch = exposed.epoch;
+        // What was said is not said again.
+        if (machine.expose_errors != exposed.errors)
+            for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
+        if (machine.notes != exposed.notes)
+            for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
@@ -140,8 +148,6 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.rules_since_usec = exposed.units_changed           ? 0
                                    : machine.rules_since_usec != 0 ? machine.rules_since_usec
                                                                    : ports_.now_usec();
-        for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
-        for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
         add_changes(name, exposed.changes);
         if (!exposed.changes.empty())
             observer_.message(Severity::info, name,
@@ -157,6 +163,7 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
     if (same_instance && granted.failure.empty()) machine.granted = std::move(nodes);
+    if (same_instance && !granted.failure.empty()) machine.granted_in_doubt = true;
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
     step_done(name, Step::grant, same_instance ? granted.failure : "");

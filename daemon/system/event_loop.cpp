@@ -1,5 +1,7 @@
 #include "system/event_loop.hpp"
 
+#include <sys/epoll.h>
+
 #include <csignal>
 #include <exception>
 #include <system_error>
@@ -36,6 +38,11 @@ int run_timer(sd_event_source* source, std::uint64_t, void* data) { return run_c
 int run_io(sd_event_source* source, int, std::uint32_t, void* data) { return run_callback(source, data); }
 int run_signal(sd_event_source* source, const signalfd_siginfo*, void* data) { return run_callback(source, data); }
 
+std::shared_ptr<sd_event_source> own(sd_event_source* source) {
+    sd_event_source_set_destroy_callback(source, destroy);
+    return {source, [](sd_event_source* owned) { sd_event_source_disable_unref(owned); }};
+}
+
 void add_signal(sd_event* event, int signal, const Callback& callback) {
     sd_event_source* source = nullptr;
     auto* data = new Callback(callback);
@@ -64,16 +71,14 @@ EventLoop::Timer EventLoop::after(std::uint64_t usec, std::function<void()> call
     auto* data = new Callback(std::move(callback));
     check(sd_event_add_time_relative(event_, &source, CLOCK_MONOTONIC, usec, 0, run_timer, data),
           "sd_event_add_time_relative");
-    sd_event_source_set_destroy_callback(source, destroy);
-    return {source, [](sd_event_source* timer) { sd_event_source_disable_unref(timer); }};
+    return own(source);
 }
 
 EventLoop::IoSource EventLoop::watch(int fd, std::uint32_t events, std::function<void()> callback) {
     sd_event_source* source = nullptr;
     auto* data = new Callback(std::move(callback));
     check(sd_event_add_io(event_, &source, fd, events, run_io, data), "sd_event_add_io");
-    sd_event_source_set_destroy_callback(source, destroy);
-    return {source, [](sd_event_source* io) { sd_event_source_disable_unref(io); }};
+    return own(source);
 }
 
 void EventLoop::on_termination(std::function<void()> callback) {

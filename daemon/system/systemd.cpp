@@ -38,6 +38,17 @@ std::optional<T> property(const std::map<std::string, sdbus::Variant>& propertie
 
 }  // namespace
 
+std::string outcome_of_lost_job(const std::string& verb, const std::string& unit, const std::string& active_state,
+                                const std::string& result) {
+    const bool rests = active_state == "inactive" || active_state == "failed";
+    if (verb == "StopUnit") return job_end(unit, rests ? "done" : "canceled").failure;
+    if (active_state == "failed")
+        return job_end(unit, result.empty() || result == "success" ? "failed" : result).failure;
+    // Most of our units do their work and are inactive again.
+    const bool has_run = active_state == "active" || active_state == "reloading" || active_state == "inactive";
+    return job_end(unit, has_run ? "done" : "canceled").failure;
+}
+
 Systemd::Systemd(sdbus::IConnection& connection)
     : manager_(sdbus::createProxy(connection, service, root)), units_(connection, service) {
     manager_->uponSignal("JobRemoved")
@@ -45,7 +56,18 @@ Systemd::Systemd(sdbus::IConnection& connection)
         .call([this](std::uint32_t, const sdbus::ObjectPath& job, const std::string& unit, const std::string& result) {
             job_removed(job, unit, result);
         });
-    // Without a subscriber systemd sends no signals.
+    manager_->uponSignal("Reloading").onInterface(manager_interface).call([this](bool begins) {
+        if (!begins) settle_lost_jobs();
+    });
+    owners_ = connection.addMatch(
+        "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',member='NameOwnerChanged',"
+        "arg0='org.freedesktop.systemd1'",
+        [this](sdbus::Message message) { owner_changed(std::move(message)); }, sdbus::return_slot);
+    subscribe();
+}
+
+// Without a subscriber systemd sends no signals.
+void Systemd::subscribe() {
     manager_->callMethodAsync("Subscribe")
         .onInterface(manager_interface)
         .uponReplyInvoke([](std::optional<sdbus::Error>) {});
@@ -57,10 +79,88 @@ void Systemd::job_removed(const sdbus::ObjectPath& job, const std::string& unit,
         if (starting_ > 0) early_results_[job] = job_end(unit, result);
         return;
     }
-    const auto reply = std::move(place->second);
-    jobs_.erase(place);
-    reply(job_end(unit, result));
+    end_job(job, job_end(unit, result));
 }
+
+void Systemd::end_job(const std::string& path, const JobEnd& end) {
+    const auto ended = jobs_.extract(path);
+    if (ended) ended.mapped().reply(end);
+}
+
+// --- jobs whose end may have been missed -----------------------------------------------------------------------------
+
+// systemd leaves the bus when it executes itself anew, and may have ended jobs before it is told that we listen.
+void Systemd::owner_changed(sdbus::Message message) {
+    std::string name;
+    std::string before;
+    std::string owner;
+    message >> name >> before >> owner;
+    present_ = !owner.empty();
+    if (!present_) return;
+    subscribe();
+    settle_lost_jobs();
+}
+
+void Systemd::settle_lost_jobs() {
+    std::vector<std::string> paths;
+    for (const auto& [path, job] : jobs_) paths.push_back(path);
+    for (const std::string& path : paths) settle_if_lost(path);
+}
+
+// A job that is there will say its end; of one that is not, the unit tells what became of it.
+void Systemd::settle_if_lost(const std::string& path) {
+    const auto proxy = units_.at(sdbus::ObjectPath{path});
+    proxy->getPropertyAsync("State")
+        .onInterface("org.freedesktop.systemd1.Job")
+        .uponReplyInvoke([this, proxy, path](std::optional<sdbus::Error> error, const sdbus::Variant&) {
+            if (!error) return;
+            if (error->getName() == "org.freedesktop.DBus.Error.UnknownObject") return settle_by_unit(path);
+            settle_untold(path, *error);
+        });
+}
+
+void Systemd::settle_by_unit(const std::string& path) {
+    const auto place = jobs_.find(path);
+    if (place == jobs_.end()) return;  // its end was heard meanwhile
+    manager_->callMethodAsync("GetUnit")
+        .onInterface(manager_interface)
+        .withArguments(place->second.unit)
+        .uponReplyInvoke([this, path](std::optional<sdbus::Error> error, const sdbus::ObjectPath& object) {
+            if (!error) return settle_by_properties(path, object);
+            // Only what rests and has not failed is unloaded.
+            if (error->getName() == "org.freedesktop.systemd1.NoSuchUnit") return end_job(path, {"done", ""});
+            settle_untold(path, *error);
+        });
+}
+
+void Systemd::settle_by_properties(const std::string& path, const sdbus::ObjectPath& unit_object) {
+    const auto proxy = units_.at(unit_object);
+    proxy->callMethodAsync("GetAll")
+        .onInterface("org.freedesktop.DBus.Properties")
+        .withArguments(std::string())
+        .uponReplyInvoke([this, proxy, path](std::optional<sdbus::Error> error,
+                                             const std::map<std::string, sdbus::Variant>& properties) {
+            const auto place = jobs_.find(path);
+            if (place == jobs_.end()) return;
+            if (error) return settle_untold(path, *error);
+            const Job& job = place->second;
+            const std::string failure =
+                outcome_of_lost_job(job.verb, job.unit, property<std::string>(properties, "ActiveState").value_or(""),
+                                    property<std::string>(properties, "Result").value_or(""));
+            end_job(path, {failure.empty() ? "done" : "failed", failure});
+        });
+}
+
+// When systemd has gone from the bus once more, its next owner is asked.
+void Systemd::settle_untold(const std::string& path, const sdbus::Error& error) {
+    const auto place = jobs_.find(path);
+    if (place == jobs_.end() || !present_) return;
+    end_job(path, {"failed",
+                   fmt::format("systemd does not tell what became of the job of {0} ({1}): see systemctl status {0}",
+                               place->second.unit, error.getMessage())});
+}
+
+// --- requests --------------------------------------------------------------------------------------------------------
 
 void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply) {
     enqueue(verb, unit, [reply = std::move(reply)](const JobEnd& end) { reply(end.failure); });
@@ -71,13 +171,13 @@ void Systemd::enqueue(const std::string& verb, const std::string& unit, Reply<Jo
     manager_->callMethodAsync(verb)
         .onInterface(manager_interface)
         .withArguments(unit, "replace")
-        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& job) {
+        .uponReplyInvoke([this, verb, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& job) {
             const auto early = error ? decltype(early_results_)::node_type() : early_results_.extract(job);
             // What is left then are jobs of others.
             if (--starting_ == 0) early_results_.clear();
             if (error) return reply({"", fmt::format("{}: {}", unit, error->getMessage())});
             if (early) return reply(early.mapped());
-            jobs_[job] = reply;
+            jobs_[job] = {verb, unit, reply};
         });
 }
 

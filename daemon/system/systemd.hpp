@@ -23,11 +23,16 @@ struct JobEnd {
     std::string failure;  // a sentence; empty if it is done
 };
 
+// What became of a job whose end was not heard, by its unit's ActiveState and Result: empty, or a sentence.
+std::string outcome_of_lost_job(const std::string& verb, const std::string& unit, const std::string& active_state,
+                                const std::string& result);
+
 class Systemd {
 public:
     explicit Systemd(sdbus::IConnection& connection);
 
-    // The job's end: empty, or a sentence. `verb` is StartUnit or StopUnit.
+    // The job's end: empty, or a sentence. `verb` is StartUnit or StopUnit. Comes also when systemd begins anew
+    // meanwhile.
     void run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply);
     void start_unit(const std::string& unit, Reply<JobEnd> reply) { enqueue("StartUnit", unit, std::move(reply)); }
     // Only a unit that is active by now; one that is starting is left alone.
@@ -47,12 +52,27 @@ public:
     void get_exec_start(const std::string& unit, std::function<void(ExecStart)> reply);
 
 private:
+    struct Job {
+        std::string verb;
+        std::string unit;
+        Reply<JobEnd> reply;
+    };
+    void subscribe();
+    void owner_changed(sdbus::Message message);
     void enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply);
     void job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result);
+    void end_job(const std::string& path, const JobEnd& end);
+    void settle_lost_jobs();
+    void settle_if_lost(const std::string& path);
+    void settle_by_unit(const std::string& path);
+    void settle_by_properties(const std::string& path, const sdbus::ObjectPath& unit_object);
+    void settle_untold(const std::string& path, const sdbus::Error& error);
 
     std::unique_ptr<sdbus::IProxy> manager_;
     ObjectProxies units_;
-    std::map<std::string, Reply<JobEnd>> jobs_;    // by job path
+    sdbus::Slot owners_;
+    bool present_ = true;                          // on the bus
+    std::map<std::string, Job> jobs_;              // by job path
     std::map<std::string, JobEnd> early_results_;  // of jobs that ended before their path was known
     unsigned starting_ = 0;                        // StartUnit calls without an answer yet
 };

@@ -22,7 +22,17 @@ struct Watcher::Watch {
     sd_event_source* source = nullptr;
     EventLoop::Timer burst;
     bool rearm = false;
+
+    void add_present_names();
 };
+
+// All that is in the directory; nothing of one that is not there.
+void Watcher::Watch::add_present_names() {
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+         entry.increment(error))
+        names.insert(entry->path().filename());
+}
 
 Watcher::~Watcher() {
     for (const auto& watch : watches_) sd_event_source_disable_unref(watch->source);
@@ -50,14 +60,17 @@ void Watcher::arm(Watch& watch) {
 int Watcher::on_event(sd_event_source*, const inotify_event* event, void* data) {
     Watch& watch = *static_cast<Watch*>(data);
     const bool moved_closer = watch.watched != watch.directory && (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0;
-    const bool gone = (event->mask & (self_events | IN_IGNORED)) != 0;
+    const bool gone = (event->mask & (self_events | IN_IGNORED | IN_Q_OVERFLOW)) != 0;
     if (event->len > 0 && watch.watched == watch.directory) watch.names.insert(event->name);
     if (watch.watched != watch.directory && !moved_closer && !gone) return 0;
     // The callback replaces event sources, which must not happen under sd-event's feet: after the burst it may.
     watch.rearm = watch.rearm || moved_closer || gone;
     watch.burst = watch.owner->loop_.after(burst_usec, [&watch] {
         const EventLoop::Timer keep = std::exchange(watch.burst, nullptr);
-        if (std::exchange(watch.rearm, false)) watch.owner->arm(watch);
+        if (std::exchange(watch.rearm, false)) {
+            watch.owner->arm(watch);
+            watch.add_present_names();
+        }
         const auto names = std::exchange(watch.names, {});
         watch.callback({names.begin(), names.end()});
     });

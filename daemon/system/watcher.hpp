@@ -19,7 +19,8 @@ public:
     Watcher& operator=(const Watcher&) = delete;
 
     // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that
-    // does not exist yet is waited for through its parent.
+    // does not exist yet is waited for through its parent; when it appears, all that is in it has changed. So it has
+    // when the kernel dropped events.
     void watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string> names)> callback);
 
 private:

@@ -1,5 +1,6 @@
 #include "bus_fixture.hpp"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +34,8 @@ std::string replaced(std::string text, const std::string& word, const std::strin
 
 void BusFixture::SetUp() {
     if (::geteuid() != 0) GTEST_SKIP() << "device nodes need root";
+    // Device events that one test tells must not reach another's daemon.
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
     host = std::make_unique<FakeHost>();
     start_bus();
     fakes_ = sdbus::createSessionBusConnectionWithAddress(address);
@@ -109,6 +112,7 @@ void BusFixture::TearDown() {
     if (fakes_) fakes_->leaveEventLoop();
     match_.reset();
     owners_.reset();
+    login1.reset();
     machined.reset();
     systemd.reset();
 }

@@ -80,14 +80,14 @@ void FakeSystemd::register_manager() {
                                 rules_[unit].insert(rules_[unit].end(), list.begin(), list.end());
                             }
                         }),
+                    sdbus::registerSignal("Reloading").withParameters<bool>(),
                     sdbus::registerSignal("JobRemoved").withParameters<std::uint32_t, Path, std::string, std::string>())
         .forInterface(manager_interface);
 }
 
 void FakeSystemd::refuse_if_told(const std::string& method) {
     const std::lock_guard lock(mutex_);
-    if (fail_method_ == method)
-        throw sdbus::Error(sdbus::Error::Name("org.freedesktop.DBus.Error.Failed"), method + " does not work today");
+    if (fail_method_ == method) throw sdbus::Error(sdbus::Error::Name(fail_error_), method + " does not work today");
 }
 
 void FakeSystemd::note(const std::string& call) {
@@ -107,10 +107,7 @@ FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
     if (object) return path;
     object = sdbus::createObject(connection_, path);
     object
-        ->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] {
-            const std::lock_guard guard(mutex_);
-            return std::string(active_.contains(unit) ? "active" : "inactive");
-        }),
+        ->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] { return active_state(unit); }),
                     sdbus::registerProperty("DropInPaths").withGetter([] { return std::vector<std::string>(); }))
         .forInterface("org.freedesktop.systemd1.Unit");
     const char* interface =
@@ -124,6 +121,11 @@ FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
                 const std::lock_guard guard(mutex_);
                 return rules_[unit];
             }),
+                        sdbus::registerProperty("Result").withGetter([this, unit] {
+                            const std::lock_guard guard(mutex_);
+                            const auto place = failed_.find(unit);
+                            return place == failed_.end() ? std::string("success") : place->second;
+                        }),
                         sdbus::registerProperty("ExecStart").withGetter([] { return std::vector<Command>(); }))
             .forInterface(interface);
     return path;
@@ -149,15 +151,36 @@ void FakeSystemd::take_job(sdbus::Result<Path>&& result, const std::string& unit
     result.returnResults(job.path);
     if (job.behaviour.early) return;
     if (!job.behaviour.held) return carry_out(job);
+    hold(job);
+}
+
+void FakeSystemd::hold(const Job& job) {
+    auto object = sdbus::createObject(connection_, job.path);
+    object->addVTable(sdbus::registerProperty("State").withGetter([] { return std::string("running"); }))
+        .forInterface("org.freedesktop.systemd1.Job");
     {
         const std::lock_guard lock(mutex_);
+        job_objects_[job.id] = std::move(object);
         held_.push_back(job);
     }
     news_.tell();
 }
 
-void FakeSystemd::carry_out(const Job& job) {
+std::string FakeSystemd::active_state(const std::string& unit) {
+    const std::lock_guard lock(mutex_);
+    if (failed_.contains(unit)) return "failed";
+    return active_.contains(unit) ? "active" : "inactive";
+}
+
+void FakeSystemd::perform(const Job& job) {
     const bool done = job.behaviour.result == "done";
+    {
+        const std::lock_guard lock(mutex_);
+        if (done)
+            failed_.erase(job.unit);
+        else
+            failed_[job.unit] = job.behaviour.result;
+    }
     if (job.unit.starts_with("cuda-nspawn-")) {
         write_report(job);
     } else if (done) {
@@ -171,6 +194,10 @@ void FakeSystemd::carry_out(const Job& job) {
         if (job.start && on_machine_start) on_machine_start(between(job.unit, "@", ".service"));
         if (!job.start && on_machine_stop) on_machine_stop(job.unit);
     }
+}
+
+void FakeSystemd::carry_out(const Job& job) {
+    perform(job);
     manager_->emitSignal("JobRemoved")
         .onInterface(manager_interface)
         .withArguments(job.id, job.path, job.unit, job.behaviour.result);
@@ -192,21 +219,37 @@ void FakeSystemd::set(const std::string& unit_prefix, Behaviour behaviour) {
     behaviours_[unit_prefix] = std::move(behaviour);
 }
 
-void FakeSystemd::finish(const std::string& unit_prefix) {
-    std::vector<Job> jobs;
-    {
-        const std::lock_guard lock(mutex_);
-        const auto others = std::stable_partition(held_.begin(), held_.end(),
-                                                  [&](const Job& job) { return !job.unit.starts_with(unit_prefix); });
-        jobs.assign(others, held_.end());
-        held_.erase(others, held_.end());
-    }
-    for (const Job& job : jobs) carry_out(job);
+std::vector<FakeSystemd::Job> FakeSystemd::take_held(const std::string& unit_prefix) {
+    const std::lock_guard lock(mutex_);
+    const auto others = std::stable_partition(held_.begin(), held_.end(),
+                                              [&](const Job& job) { return !job.unit.starts_with(unit_prefix); });
+    const std::vector<Job> jobs(others, held_.end());
+    held_.erase(others, held_.end());
+    for (const Job& job : jobs) job_objects_.erase(job.id);
+    return jobs;
 }
 
-void FakeSystemd::fail(const std::string& method) {
+void FakeSystemd::finish(const std::string& unit_prefix) {
+    for (const Job& job : take_held(unit_prefix)) carry_out(job);
+}
+
+void FakeSystemd::lose(const std::string& unit_prefix) {
+    for (const Job& job : take_held(unit_prefix)) perform(job);
+}
+
+void FakeSystemd::restart() {
+    connection_.releaseName(sdbus::ServiceName{"org.freedesktop.systemd1"});
+    connection_.requestName(sdbus::ServiceName{"org.freedesktop.systemd1"});
+}
+
+void FakeSystemd::tell_reloading(bool begins) {
+    manager_->emitSignal("Reloading").onInterface(manager_interface).withArguments(begins);
+}
+
+void FakeSystemd::fail(const std::string& method, const std::string& error) {
     const std::lock_guard lock(mutex_);
     fail_method_ = method;
+    fail_error_ = error;
 }
 
 void FakeSystemd::set_loaded(const std::vector<std::string>& units) {

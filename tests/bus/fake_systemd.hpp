@@ -33,6 +33,10 @@ public:
     void set(const std::string& unit_prefix, Behaviour behaviour);
     void finish(const std::string& unit_prefix);  // all held jobs of those units
     bool holds(const std::string& unit_prefix);
+    // They are no more, and nobody is told; whether their units did what they were to do says the behaviour.
+    void lose(const std::string& unit_prefix);
+    void restart();  // leaves the bus and comes back
+    void tell_reloading(bool begins);
 
     std::vector<std::string> calls();  // "StartUnit systemd-nspawn@a.service", …
     unsigned count(const std::string& call_prefix);
@@ -40,7 +44,8 @@ public:
 
     std::function<void(const std::string& machine)> on_machine_start;
     std::function<void(const std::string& unit)> on_machine_stop;
-    void fail(const std::string& method);                           // its calls are answered with an error
+    // Its calls are answered with an error.
+    void fail(const std::string& method, const std::string& error = "org.freedesktop.DBus.Error.Failed");
     void set_loaded(const std::vector<std::string>& units);         // what ListUnitsByPatterns tells
     void tell_wrong_device_allow() { wrong_device_allow_ = true; }  // before the daemon asks; and no ExecStart
 
@@ -55,7 +60,11 @@ private:
     };
     void register_manager();
     void take_job(sdbus::Result<Path>&& result, const std::string& unit, bool start);
+    void hold(const Job& job);
+    std::vector<Job> take_held(const std::string& unit_prefix);
+    void perform(const Job& job);
     void carry_out(const Job& job);
+    std::string active_state(const std::string& unit);
     void write_report(const Job& job);
     Path unit_object(const std::string& unit);
     void note(const std::string& call);
@@ -70,10 +79,13 @@ private:
     std::map<std::string, std::unique_ptr<sdbus::IObject>> units_;
     std::map<std::string, std::vector<sdbus::Struct<std::string, std::string>>> rules_;
     std::set<std::string> active_;
+    std::map<std::string, std::string> failed_;  // the job's result by unit
     std::vector<Job> held_;
+    std::map<unsigned, std::unique_ptr<sdbus::IObject>> job_objects_;  // of those that are held
     std::vector<std::string> calls_;
     unsigned next_job_ = 1;
     std::string fail_method_;
+    std::string fail_error_;
     std::vector<std::string> loaded_;
     bool wrong_device_allow_ = false;
 };

@@ -268,10 +268,7 @@ other_gpu=$((gpus > 1 ? 1 : 0))       # of the second machine
 _simulated_only() { [ "${LAB_DRIVER:-simulated}" = simulated ] || skip "wants the simulated driver"; }
 _two_gpus() { [ "$gpus" -gt 1 ] || skip "wants two GPUs"; }
 
-_driver() {    # OPTION…: the simulated driver, another way
-    "$simulated" "$@" "$BUILD_DIR/tests/simulated"
-    cuda-nspawnctl refresh
-}
+_driver() { "$simulated" "$@" "$BUILD_DIR/tests/simulated"; }    # OPTION…: the simulated driver, another way
 
 _knows_no_machine() { [ "$(busctl call "$bus" /org/cudanspawn1 "$bus.Manager" ListMachines)" = "a(sso) 0" ]; }
 
@@ -290,7 +287,10 @@ _clean_host() {
     systemctl start cuda-nspawnd
     end_machines "${all_machines[@]}"
     wait_until 20 _knows_no_machine
-    if [ "${LAB_DRIVER:-simulated}" = simulated ]; then _driver --gpus 3; fi
+    if [ "${LAB_DRIVER:-simulated}" = simulated ]; then
+        _driver --gpus 3
+        cuda-nspawnctl refresh
+    fi
     for machine in "${all_machines[@]}"; do rm -rf "/var/lib/machines/$machine"; done
     systemctl reset-failed
 } >/dev/null

@@ -61,11 +61,27 @@ TEST_F(EngineDriver, upgraded_files_without_the_modules_reload_keep_the_generati
     EXPECT_THAT(ports.news(), IsEmpty());
     EXPECT_EQ(state(), "attached");
     EXPECT_THAT(engine.driver().notes, ElementsAre(HasSubstr("the copies of 999.42.01 stay in use")));
+    EXPECT_THAT(engine.driver().notes,
+                ElementsAre(::testing::AllOf(HasSubstr("modprobe -r nvidia-uvm"), HasSubstr("rebooted"))));
+    EXPECT_EQ(engine.pending_version(), "1000.1");
     engine.set_driver(upgraded);
     EXPECT_THAT(engine.driver().notes, ::testing::SizeIs(1));
     engine.set_driver(make_driver("1000.1"));
     ports.answer_all();
     EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
+    EXPECT_EQ(engine.pending_version(), "");
+}
+
+TEST_F(EngineDriver, files_are_pending_only_beside_a_module_of_another_version) {
+    Driver files_only = make_driver();
+    files_only.kernel_version.clear();
+    engine.set_driver(files_only);
+    EXPECT_EQ(engine.pending_version(), "") << "no module: nothing waits for a reload";
+    Driver upgraded = make_driver("1000.1");
+    upgraded.kernel_version = "999.42.01";
+    engine.set_driver(upgraded);
+    EXPECT_EQ(engine.pending_version(), "1000.1") << "though nothing fits the module";
+    EXPECT_THAT(observer.events, Contains("driver changed"));
 }
 
 TEST_F(EngineDriver, a_daemon_that_starts_during_a_mismatch_takes_the_generation_that_fits_from_the_store) {
@@ -183,6 +199,74 @@ TEST_F(EngineDriver, a_driver_that_is_the_same_changes_nothing) {
     engine.set_driver(make_driver());
     EXPECT_THAT(ports.news(), IsEmpty());
     EXPECT_THAT(observer.events, IsEmpty());
+}
+
+TEST_F(EngineDriver, verifying_what_is_right_changes_nothing) {
+    run();
+    const Machine before = machine();
+    observer.messages.clear();
+    engine.verify_all();
+    EXPECT_EQ(state(), "attached") << "while it is verified";
+    ports.answer("expose");
+    EXPECT_EQ(state(), "attached");
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "grant systemd-nspawn@a.service"));
+    EXPECT_EQ(machine().tested_usec, before.tested_usec);
+    EXPECT_EQ(machine().verdict, before.verdict);
+    EXPECT_THAT(observer.messages, IsEmpty());
+    EXPECT_TRUE(engine.settled());
+}
+
+TEST_F(EngineDriver, verifying_mends_what_somebody_took_and_tests_again) {
+    run();
+    ports.on_disk.clear();
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "reload a", "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_EQ(state_text(), "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineDriver, a_machine_that_does_not_run_is_verified_on_disk) {
+    prepare();
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a"));
+    EXPECT_EQ(state(), "ready");
+}
+
+TEST_F(EngineDriver, what_cannot_be_verified_is_verified_when_it_is_tried_again) {
+    run();
+    engine.verify_all();
+    ports.fail("expose", "the worker was killed");
+    EXPECT_EQ(state(), "failed");
+    Driver driver = make_driver();
+    driver.notes.emplace_back("something that makes all machines try again");
+    engine.set_driver(driver);
+    ports.answer("expose");
+    ports.fail("grant", "systemd did not answer");
+    EXPECT_EQ(state(), "failed");
+    engine.set_driver(make_driver());
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "expose a", "grant systemd-nspawn@a.service",
+                                          "grant systemd-nspawn@a.service"));
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineDriver, a_doubt_during_the_verification_is_verified_once_more) {
+    run();
+    engine.verify_all();
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "expose a", "grant systemd-nspawn@a.service"));
+}
+
+TEST_F(EngineDriver, errors_of_the_settings_are_said_once) {
+    ports.expose_errors = {"Boot=no in the settings file"};
+    prepare();
+    observer.messages.clear();
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_THAT(observer.messages, IsEmpty());
 }
 
 TEST_F(EngineDriver, a_broken_policy_leaves_the_last_good_one_in_force) {

@@ -12,6 +12,12 @@ _blocked_by() {    # SENTENCE: of a driver that cannot be used; told to machines
     end_machines "$eleven"
 }
 
+_was_told() {    # PART…: in the daemon's journal
+    has "the journal" "$(journalctl --output=cat --since "$case_begin" --unit=cuda-nspawnd)" "$@"
+}
+
+_pending_is() { [ "$(busctl get-property "$bus" /org/cudanspawn1 "$bus.Manager" PendingVersion)" = "s \"$1\"" ]; }
+
 _works_again() {
     local before
     before=$(property "$thirteen" LastSelfTest)
@@ -25,10 +31,11 @@ without_a_driver_machines_boot_and_are_told() {
     _set_out
     end_machines "$eleven" "$twelve"
     "$simulated" --remove
-    cuda-nspawnctl refresh
     _blocked_by 'no NVIDIA kernel module is loaded'
     has StateText "$(property "$thirteen" StateText)" 'install NVIDIA'\''s driver'
+    _was_told 'the NVIDIA kernel module was unloaded: 999.42.01' '(kernel event)'
     _works_again
+    _was_told 'the NVIDIA kernel module was loaded: 999.42.01, 3 GPUs' '(kernel event)'
 }
 
 without_a_GPU_machines_boot_and_are_told() {
@@ -50,6 +57,10 @@ between_a_package_upgrade_and_the_modules_reload_machines_keep_what_they_have() 
     local face
     face=$(_face_of "$thirteen")
     _driver --version 999.50.00 --kernel-version 999.42.01
+    wait_until 10 _pending_is 999.50.00
+    # Or the look after the case before saw them first.
+    _was_told 'driver files changed: 999.42.01 -> 999.50.00 ('
+    has "cuda-nspawnctl status" "$(cuda-nspawnctl status)" "Pending: 999.50.00 (waits for the module's reload or a reboot)"
     has Warnings "$(busctl get-property "$bus" /org/cudanspawn1 "$bus.Manager" Warnings)" \
         'the NVIDIA kernel module is 999.42.01, the driver files on the host are 999.50.00'
     same "$thirteen" "$(_face_of "$thirteen")" "$face"
@@ -70,8 +81,35 @@ an_upgraded_driver_is_swapped_into_running_machines() {
     has "ldconfig -p in the guest" "$(in_guest "$thirteen" sh -c 'readlink -f /run/cuda-nspawn/driver/compute/lib/libcuda.so.1')" 999.50.00
     sees_exactly "$thirteen" 0
     same "the machine's first process" "$(leader_of "$thirteen")" "$leader"
+    _was_told 'the NVIDIA kernel module was reloaded: 999.42.01 -> 999.50.00 (kernel event)'
+    _pending_is ''
     _works_again
 }
+
+a_node_that_vanished_is_back_after_a_refresh() {
+    local node before
+    node=/run/cuda-nspawn/machines/$thirteen/dev/nvidia$(gpu_field 0 minor)
+    before=$(property "$thirteen" LastSelfTest)
+    rm "$node"
+    cuda-nspawnctl refresh
+    wait_until 10 test -c "$node"
+    wait_for_verdict "$thirteen" "$before"
+}
+
+a_refresh_with_nothing_to_mend_changes_nothing() {
+    local face
+    face=$(_face_of "$thirteen")
+    cuda-nspawnctl refresh
+    wait_until 10 _has_verified
+    wait_until 10 _workers_rest
+    same "$thirteen" "$(_face_of "$thirteen")" "$face"
+    same "the journal" "$(journalctl --output=cat --since "$case_begin" --identifier=cuda-nspawnd | wc -l)" 1
+}
+
+_has_verified() {
+    journalctl --output=cat --since "$case_begin" --unit=cuda-nspawnd | grep 'what the machines have is verified (refresh)'
+}
+_workers_rest() { [ -z "$(systemctl list-units --no-legend --state=active,activating 'cuda-nspawn-expose*.service')" ]; }
 
 a_GPU_that_goes_is_named() {
     _simulated_only
