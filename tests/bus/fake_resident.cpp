@@ -22,7 +22,7 @@ void FakeResident::open() {
     (host_.work() / (verb_ + ".socket")).string().copy(address.sun_path, sizeof address.sun_path - 1);
     std::filesystem::remove(address.sun_path);
     listener_ = FileDescriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 ||
+    if (!listener_ || ::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 ||
         ::listen(listener_.get(), 16) < 0)
         throw std::system_error(errno, std::generic_category(), address.sun_path);
     closing_ = false;
