@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "names.hpp"
+#include "plan/plan.hpp"
 
 namespace {
 
@@ -147,32 +148,15 @@ int status(const Arguments& arguments) {
     return list(arguments);
 }
 
-// A daemon that ends in mid-call, killed or upgraded, is started again by systemd; what was wished is wished again, so
-// that a unit of systemd's and its machine do not fall apart.
-void insist(const std::function<void()>& call) {
-    for (int tries = 0;; ++tries) try {
-            return call();
-        } catch (const sdbus::Error& error) {
-            const std::string name = error.getName();
-            const bool gone =
-                name == "org.freedesktop.DBus.Error.NoReply" || name == "org.freedesktop.DBus.Error.Disconnected";
-            if (!gone || tries == most_tries) throw;
-            fmt::print(stderr, "cuda-nspawnd went away before it answered; asking again\n");
-            std::this_thread::sleep_for(pause_between_tries);
-        }
-}
-
 int call_job(const Arguments& arguments, const std::string& method, const Options& options) {
     sdbus::ObjectPath job;
     Changes changes;
-    insist([&] {
-        manager()
-            ->callMethod(method)
-            .onInterface(manager_interface)
-            .withTimeout(as_long_as_it_takes)
-            .withArguments(arguments.machine, options)
-            .storeResultsTo(job, changes);
-    });
+    manager()
+        ->callMethod(method)
+        .onInterface(manager_interface)
+        .withTimeout(as_long_as_it_takes)
+        .withArguments(arguments.machine, options)
+        .storeResultsTo(job, changes);
     print_changes(changes);
     return 0;
 }
@@ -187,25 +171,34 @@ int attach(const Arguments& arguments) {
     return 0;
 }
 
-// When the machine itself is being stopped there is nothing to take from it: taking would only slow the stop down. One
-// that has nothing because something is in the way gets it when that is mended: the daemon stopped our unit, no admin.
-bool has_nothing_to_take(const std::string& machine) {
-    const Properties properties = machine_properties(machine_path(machine));
-    const std::string unit = text(properties, "Unit");
-    if (unit.empty() || text(properties, "State") == "blocked") return true;
+// Whether systemd has a job for the unit, which for a machine that runs is its stop.
+bool has_job(const std::string& unit) {
     const sdbus::ServiceName service("org.freedesktop.systemd1");
     sdbus::ObjectPath path;
-    sdbus::createProxy(sdbus::createSystemBusConnection(), service, sdbus::ObjectPath("/org/freedesktop/systemd1"),
-                       sdbus::dont_run_event_loop_thread)
-        ->callMethod("GetUnit")
-        .onInterface("org.freedesktop.systemd1.Manager")
-        .withArguments(unit)
-        .storeResultsTo(path);
+    try {
+        sdbus::createProxy(sdbus::createSystemBusConnection(), service, sdbus::ObjectPath("/org/freedesktop/systemd1"),
+                           sdbus::dont_run_event_loop_thread)
+            ->callMethod("GetUnit")
+            .onInterface("org.freedesktop.systemd1.Manager")
+            .withArguments(unit)
+            .storeResultsTo(path);
+    } catch (const sdbus::Error&) {
+        return false;  // not loaded
+    }
     const sdbus::Variant job =
         sdbus::createProxy(sdbus::createSystemBusConnection(), service, path, sdbus::dont_run_event_loop_thread)
             ->getProperty("Job")
             .onInterface("org.freedesktop.systemd1.Unit");
     return std::get<0>(job.get<sdbus::Struct<std::uint32_t, sdbus::ObjectPath>>()) != 0;
+}
+
+// When the machine itself is being stopped there is nothing to take from it: taking would only slow the stop down, and
+// a daemon that is being started waits for that stop, so it is not even asked. One that has nothing because something
+// is in the way gets it when that is mended: the daemon stopped our unit, no admin.
+bool has_nothing_to_take(const std::string& machine) {
+    if (has_job(cuda_nspawn::nspawn_unit(machine)) || has_job(cuda_nspawn::scope_unit(machine))) return true;
+    const Properties properties = machine_properties(machine_path(machine));
+    return text(properties, "Unit").empty() || text(properties, "State") == "blocked";
 }
 
 std::vector<Holder> holders_of(const std::string& machine) {
@@ -310,6 +303,21 @@ const std::map<std::string, Command>& commands() {
     return table;
 }
 
+// A daemon that ends in mid-call, killed or upgraded, is started again by systemd; what was wished is wished again, so
+// that a unit of systemd's and its machine do not fall apart.
+int insist(const Command& command, const Arguments& arguments) {
+    for (int tries = 0;; ++tries) try {
+            return command.run(arguments);
+        } catch (const sdbus::Error& error) {
+            const std::string name = error.getName();
+            const bool gone =
+                name == "org.freedesktop.DBus.Error.NoReply" || name == "org.freedesktop.DBus.Error.Disconnected";
+            if (!gone || tries == most_tries) throw;
+            fmt::print(stderr, "cuda-nspawnd went away before it answered; asking again\n");
+            std::this_thread::sleep_for(pause_between_tries);
+        }
+}
+
 int wrong_usage(const std::string& sentence) {
     fmt::print(stderr, "{} Try cuda-nspawnctl --help.\n", sentence);
     return 2;
@@ -341,7 +349,7 @@ int run(const std::vector<std::string>& words) {
     if (plain.size() > (command.needs == Command::nothing ? 1 : 2))
         return wrong_usage(fmt::format("\"{}\" is one argument too many for {}.", plain.back(), plain[0]));
     if (plain.size() > 1) arguments.machine = plain[1];
-    return command.run(arguments);
+    return insist(command, arguments);
 }
 
 }  // namespace

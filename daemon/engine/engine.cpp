@@ -154,6 +154,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         machine.verdict = known->second.verdict;
         machine.tested_usec = known->second.tested_usec;
         machine.test_wanted = machine.test_wanted && machine.verdict.result == VerdictResult::none;
+        if (machine.policy && machine.policy->wants_gpus() && !machine.revoked) ports_.follow_again(machine.name);
         return;
     }
     observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));

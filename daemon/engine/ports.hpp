@@ -132,6 +132,9 @@ public:
     virtual void stop(const Instance& instance, Reply<std::string> reply) = 0;
     // cuda-nspawn@NAME.service shall be active (its start asks for a verdict) or not. Needs no answer.
     virtual void follow(const std::string& machine, bool active) = 0;
+    // The same after a restart of the daemon: the unit is started only if it rests. One that is being stopped is being
+    // stopped by an admin, and one that failed told so.
+    virtual void follow_again(const std::string& machine) = 0;
     // follow() is just stopping it.
     virtual bool is_stopping_unit(const std::string& machine) const = 0;
     virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;

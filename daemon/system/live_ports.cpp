@@ -339,6 +339,12 @@ void LivePorts::follow(const std::string& machine, bool active) {
     });
 }
 
+void LivePorts::follow_again(const std::string& machine) {
+    systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
+        if (state == "inactive") follow(machine, true);
+    });
+}
+
 void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
     workers_.run("test", to_json(request), [reply](const std::string& report, const std::string& failure) {
         Tested tested;

@@ -46,6 +46,7 @@ public:
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;
     void follow(const std::string& machine, bool active) override;
+    void follow_again(const std::string& machine) override;
     bool is_stopping_unit(const std::string& machine) const override { return stopping_.contains(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;

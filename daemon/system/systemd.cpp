@@ -181,21 +181,26 @@ void Systemd::enqueue(const std::string& verb, const std::string& unit, Reply<Jo
         });
 }
 
-void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) {
+void Systemd::get_active_state(const std::string& unit, Reply<std::string> reply) {
     manager_->callMethodAsync("GetUnit")
         .onInterface(manager_interface)
         .withArguments(unit)
-        .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
-            if (error) return reply("");  // not loaded
+        .uponReplyInvoke([this, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
+            if (error) return reply(error->getName() == "org.freedesktop.systemd1.NoSuchUnit" ? "inactive" : "");
             const auto proxy = units_.at(path);
             proxy->getPropertyAsync("ActiveState")
                 .onInterface("org.freedesktop.systemd1.Unit")
-                .uponReplyInvoke(
-                    [this, proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
-                        if (failed || value_as<std::string>(state) != "active") return reply("");
-                        run_job("StopUnit", unit, reply);
-                    });
+                .uponReplyInvoke([proxy, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& state) {
+                    reply(failed ? "" : value_as<std::string>(state).value_or(""));
+                });
         });
+}
+
+void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) {
+    get_active_state(unit, [this, unit, reply](const std::string& state) {
+        if (state != "active") return reply("");
+        run_job("StopUnit", unit, reply);
+    });
 }
 
 void Systemd::reload(Reply<std::string> reply) {

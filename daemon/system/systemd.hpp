@@ -35,6 +35,8 @@ public:
     // meanwhile.
     void run_job(const std::string& verb, const std::string& unit, Reply<std::string> reply);
     void start_unit(const std::string& unit, Reply<JobEnd> reply) { enqueue("StartUnit", unit, std::move(reply)); }
+    // "inactive" too if it is not loaded; empty if systemd does not tell.
+    void get_active_state(const std::string& unit, Reply<std::string> reply);
     // Only a unit that is active by now; one that is starting is left alone.
     void stop_if_active(const std::string& unit, Reply<std::string> reply);
     void reload(Reply<std::string> reply);

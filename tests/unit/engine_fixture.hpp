@@ -91,6 +91,7 @@ public:
     void follow(const std::string& machine, bool active) override {
         log.push_back((active ? "follow " : "unfollow ") + machine);
     }
+    void follow_again(const std::string& machine) override { log.push_back("follow again " + machine); }
     bool is_stopping_unit(const std::string& machine) const override { return stopping_units.contains(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override {
         add({"test", request.machine, {}, {}, request}, std::move(reply));
