@@ -45,7 +45,7 @@ grow_to() {    # COUNT
 
 links_lead_to() {    # VERSION: the drivers of all machines
     local link
-    for link in /run/cuda-nspawn/machines/$live-*/driver; do [[ $(readlink "$link") == */$1-* ]] || return; done
+    for link in /run/cuda-nspawn/machines/"$live"-*/driver; do [[ $(readlink "$link") == */$1-* ]] || return; done
 }
 
 verdicts_are_younger() {    # MICROSECONDS

@@ -275,6 +275,7 @@ _knows_no_machine() { [ "$(busctl call "$bus" /org/cudanspawn1 "$bus.Manager" Li
 # Also what an interrupted run left.
 _clean_host() {
     local machine
+    # shellcheck disable=SC2154 # the suite's
     for machine in "${all_machines[@]}"; do
         rm -rf "/etc/systemd/system/systemd-nspawn@$machine.service.d" \
             /{etc,run}/systemd/system.control/"$(unit_of "$machine").d"

@@ -182,7 +182,7 @@ TEST_F(EngineInstances, a_daemon_that_starts_again_leaves_a_tested_machine_alone
     again.set_driver(make_driver());
     again.set_policies({{"a", make_policy("a")}});
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("look a", "expose a", "grant systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.news(), ElementsAre("follow again a", "look a", "expose a", "grant systemd-nspawn@a.service"));
     EXPECT_EQ(again.machine("a").verdict, machine().verdict);
     EXPECT_EQ(again.machine("a").tested_usec, machine().tested_usec);
 }

@@ -80,6 +80,7 @@ the_modules_reload_swaps_the_driver_under_every_guest() {
     for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
         wait_for_verdict "$machine" "$before"
         _has_version "$machine" 999.50.00
+        # shellcheck disable=SC2016 # for the guest's shell
         has "$machine: its loader" "$(in_guest "$machine" sh -c 'readlink -f "$(ldconfig -p | sed -n "s/.*libcuda.so.1 .*=> //p")"')" 999.50.00
     done
     _computes_undisturbed "$by_unit"
