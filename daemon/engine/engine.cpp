@@ -173,7 +173,7 @@ void Engine::machine_ended(const std::string& name) {
     machine.test_level.reset();
     machine.testing = false;
     // What was wrong with the guest may have been mended while it ran.
-    if (!machine.planned.obstacles.guest.empty()) machine.image.reset();
+    if (!machine.planned.obstacles.guest.empty()) machine.forget_image();
     machine.failure.clear();
     remembered_.erase(name);
     ports_.forget(name);
@@ -207,7 +207,7 @@ void Engine::image_changed(const std::string& name) {
     const auto place = machines_.find(name);
     if (place == machines_.end()) return;
     Machine& machine = place->second;
-    machine.image.reset();
+    machine.forget_image();
     machine.exposed.reset();
     machine.failure.clear();
     advance(machine);

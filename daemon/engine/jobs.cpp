@@ -90,7 +90,7 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     machine.failure.clear();
     if (options.fresh || !machine.instance) {
         // Look again at everything: what somebody else changed meanwhile is mended.
-        machine.image.reset();
+        machine.forget_image();
         machine.exposed.reset();
         machine.granted.reset();
         machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);

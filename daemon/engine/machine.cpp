@@ -85,6 +85,11 @@ bool test_is_due(const Machine& machine) {
            next_step(machine) == Step::none && machine.is_granted() && machine.obstacle().empty();
 }
 
+void Machine::forget_image() {
+    image.reset();
+    look_overtaken = under_way == Step::look;
+}
+
 std::vector<DeviceNode> Machine::wanted_nodes() const {
     // With the settings refused the worker made no nodes, so there is nothing to open either.
     return expose_errors.empty() ? planned.plan.nodes : std::vector<DeviceNode>();

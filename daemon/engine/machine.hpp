@@ -67,8 +67,10 @@ struct Machine {
     // Under way
     Step under_way = Step::none;
     bool testing = false;
-    bool disturbed = false;  // the test saw files or rules change
+    bool disturbed = false;       // the test saw files or rules change
+    bool look_overtaken = false;  // image or settings changed while a look was under way
 
+    void forget_image();  // what a look that is under way has read may be old already
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
     std::string obstacle() const;                  // why there is nothing to grant; empty if there is

@@ -116,6 +116,7 @@ void Engine::step_done(const std::string& name, Step step, const std::string& fa
 
 void Engine::on_looked(const std::string& name, Looked looked) {
     Machine& machine = machines_.at(name);
+    if (std::exchange(machine.look_overtaken, false)) return step_done(name, Step::look, "");  // and looks again
     if (looked.failure.empty()) {
         machine.image = std::move(looked.image);
         replan(machine);
