@@ -29,6 +29,7 @@ void Engine::apply_policy(const PolicyFile& file) {
         machine.policy_errors = *diagnostics;
         for (const Diagnostic& diagnostic : *diagnostics)
             observer_.message(Severity::error, file.machine, to_string(diagnostic));
+        take_known_instance(machine);
         observer_.machine_changed(file.machine);
         return;
     }

@@ -62,11 +62,12 @@ std::string_view to_string(State state) {
 Step next_step(const Machine& machine) {
     if (machine.under_way != Step::none || !machine.failure.empty()) return Step::none;
     if (machine.ended) return Step::release;
-    // A file that cannot be read says nothing about what the admin wants: hands off until it can.
-    if (!machine.policy && !machine.policy_errors.empty()) return Step::none;
     const Plan& plan = machine.planned.plan;
     const std::vector<DeviceNode> wanted = machine.wanted_nodes();
     const bool too_open = machine.granted ? !all_within(*machine.granted, wanted) : wanted.empty();
+    // A file that cannot be read says nothing about what the admin wants: hands off until it can. A detach says it.
+    const bool hands_off = !machine.policy && !machine.policy_errors.empty();
+    if (hands_off) return machine.instance && machine.revoked && too_open ? Step::grant : Step::none;
     if (machine.instance && !machine.on_hold && too_open) return Step::grant;
     if (machine.policy && !machine.image) return Step::look;
     if (machine.on_hold) return Step::none;

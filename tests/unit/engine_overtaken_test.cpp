@@ -8,6 +8,9 @@ namespace {
 
 using testing::Call;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using testing::make_driver;
+using testing::make_policy;
 
 class EngineOvertaken : public testing::EngineFixture {
 protected:
@@ -38,6 +41,34 @@ TEST_F(EngineOvertaken, the_failure_of_a_look_that_was_overtaken_is_none) {
     ports.fail("look", "the image changed");
     ports.answer_all();
     EXPECT_EQ(state(), "ready");
+}
+
+TEST_F(EngineOvertaken, a_detach_closes_the_door_though_the_policy_cannot_be_read) {
+    engine.set_instances({{"a", instance("a")}});
+    engine.restore("a", {instance("a"), false, {}, 0, make_driver().control});
+    engine.set_driver(make_driver());
+    engine.set_policies({broken("a")});
+    EXPECT_THAT(ports.news(), IsEmpty()) << "the file says nothing";
+    const unsigned id = engine.detach("a");
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.pending.front().rules.granted, IsEmpty());
+    EXPECT_EQ(job(id).state, JobState::running);
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "detached until the machine starts again");
+    EXPECT_EQ(state(), "invalid");
+    set_policies({make_policy("a")});
+    ports.answer_all();
+    EXPECT_EQ(state(), "detached") << "the detach holds when the file is mended";
+}
+
+TEST_F(EngineOvertaken, what_ran_with_a_broken_policy_is_released_when_it_ends) {
+    engine.set_instances({{"a", instance("a")}});
+    engine.restore("a", {instance("a"), false, {}, 0, make_driver().control});
+    ports.memory["a"] = {};
+    engine.set_policies({broken("a")});
+    engine.machine_ended("a");
+    EXPECT_THAT(ports.waiting(), ElementsAre("release systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.memory, IsEmpty());
 }
 
 }  // namespace
