@@ -157,7 +157,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     }
     observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));
     // systemd starts our unit with the machine, but not when it was active still from the instance before.
-    if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, true);
+    if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, !machine.revoked);
 }
 
 void Engine::machine_ended(const std::string& name) {

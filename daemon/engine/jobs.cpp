@@ -86,7 +86,8 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     Machine& machine = find(name);
     const unsigned id = new_job(JobKind::attach, name, options).id;
     supersede(name, JobKind::attach);
-    if (std::exchange(machine.revoked, false) && machine.instance) ports_.follow(name, true);
+    const bool was_revoked = std::exchange(machine.revoked, false);
+    if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) ports_.follow(name, true);
     machine.failure.clear();
     if (options.fresh || !machine.instance) {
         // Look again at everything: what somebody else changed meanwhile is mended.

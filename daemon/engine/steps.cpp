@@ -95,7 +95,7 @@ void Engine::begin_grant(Machine& machine) {
 void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     if (!machine.instance || machine.revoked) return;
     const bool has_gpus = !plan.nodes.empty();
-    if (machine.exposed && machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
+    if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
     machine.test_wanted = has_gpus && machine.policy && machine.policy->self_test != SelfTestLevel::off;
 }
 

@@ -7,10 +7,12 @@ namespace cuda_nspawn {
 namespace {
 
 using testing::Call;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::make_driver;
 using testing::make_policy;
+using ::testing::Not;
 
 class EngineOvertaken : public testing::EngineFixture {
 protected:
@@ -69,6 +71,35 @@ TEST_F(EngineOvertaken, what_ran_with_a_broken_policy_is_released_when_it_ends) 
     engine.machine_ended("a");
     EXPECT_THAT(ports.waiting(), ElementsAre("release systemd-nspawn@a.service"));
     EXPECT_THAT(ports.memory, IsEmpty());
+}
+
+TEST_F(EngineOvertaken, our_unit_does_not_run_for_a_machine_that_was_detached_while_it_started) {
+    prepare();
+    engine.attach("a", {true, false, false});
+    ports.answer_all("start");
+    engine.detach("a");
+    ports.answer_all();
+    EXPECT_THAT(ports.log, Contains("unfollow a"));
+    EXPECT_THAT(ports.log, Not(Contains("follow a")));
+}
+
+TEST_F(EngineOvertaken, our_unit_does_not_run_for_a_policy_that_went_when_the_exposure_was_not_known) {
+    run();
+    engine.image_changed("a");
+    set_policies({});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("unfollow a"));
+}
+
+TEST_F(EngineOvertaken, an_attach_starts_no_unit_of_ours_where_the_policy_grants_no_gpu) {
+    run();
+    engine.detach("a");
+    set_policies({make_policy("a", {})});
+    ports.answer_all();
+    ports.news();
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Not(Contains("follow a")));
 }
 
 }  // namespace
