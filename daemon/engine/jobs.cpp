@@ -166,7 +166,7 @@ void Engine::add_changes(const std::string& name, const std::vector<Change>& cha
 
 // Whether a running job still waits for something that is under way or about to be. May state its next wish.
 bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
-    if (job.kind == JobKind::detach || !machine.obstacle().empty()) return false;
+    if (job.kind == JobKind::detach || machine.revoked || !machine.obstacle().empty()) return false;
     if (generation_pending()) return true;
     if (job.options.start && !machine.instance) return !job.start_tried;
     const bool off = machine.policy->self_test == SelfTestLevel::off && job.kind != JobKind::self_test;
@@ -183,6 +183,11 @@ std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const 
                 machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
     }
     if (const std::string obstacle = machine.obstacle(); !obstacle.empty()) return {JobResult::failed, obstacle};
+    // A job that came after the test had begun, which then said on_failure: detach.
+    if (machine.revoked)
+        return {JobResult::failed, machine.verdict.result == VerdictResult::failed
+                                       ? machine.verdict.summary
+                                       : "detached until the machine starts again"};
     if (!machine.instance) {
         const bool needs_it = job.options.start || job.kind == JobKind::self_test;
         if (needs_it)

@@ -102,5 +102,19 @@ TEST_F(EngineOvertaken, an_attach_starts_no_unit_of_ours_where_the_policy_grants
     EXPECT_THAT(ports.news(), Not(Contains("follow a")));
 }
 
+TEST_F(EngineOvertaken, a_job_that_came_during_a_test_that_detaches_ends_with_the_verdict) {
+    Policy policy = make_policy("a");
+    policy.on_failure = OnFailure::detach;
+    prepare(policy);
+    engine.machine_started("a", instance("a"));
+    ports.answer("grant");
+    const unsigned id = engine.self_test("a");
+    std::get<Reply<Tested>>(ports.take("test").reply)(ports.failed());
+    ports.answer_all();
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_EQ(job(id).text, "failed: init: cuInit: 999");
+    EXPECT_EQ(state(), "detached");
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
