@@ -143,8 +143,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.mounted = ports_.has_mounts(instance);
     machine.failure.clear();
     machine.start_wanted = false;
-    machine.verdict = {};
-    machine.tested_usec = 0;
+    forget_verdict(machine);
     machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
     if (const auto known = remembered_.find(machine.name);
         known != remembered_.end() && known->second.instance == instance) {
@@ -171,7 +170,6 @@ void Engine::machine_ended(const std::string& name) {
     machine.mounted = true;
     machine.revoked = false;
     machine.test_wanted = false;
-    machine.test_level.reset();
     machine.testing = false;
     // What was wrong with the guest may have been mended while it ran.
     if (!machine.planned.obstacles.guest.empty()) machine.forget_image();

@@ -89,6 +89,9 @@ private:
     void begin_test(Machine& machine);
     void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);
     void act_on_verdict(Machine& machine);
+    void forget_verdict(Machine& machine);
+    void test_again(const std::string& name);
+    SelfTestLevel asked_level(const Machine& machine) const;
     void keep_fitting_generation(Driver& driver);
     void build_if_needed();
     void on_built(const std::string& generation, const std::string& failure);

@@ -108,13 +108,11 @@ unsigned Engine::detach(const std::string& name) {
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;
-    machine.test_level.reset();
     machine.failure.clear();
     // What is just being started is revoked as soon as it runs.
     if (machine.instance || machine.under_way == Step::start) {
         machine.revoked = true;
-        machine.verdict = {};
-        machine.tested_usec = 0;
+        forget_verdict(machine);
     }
     if (machine.instance) ports_.follow(name, false);
     replan(machine);
@@ -134,8 +132,9 @@ unsigned Engine::self_test(const std::string& name, std::optional<SelfTestLevel>
                                                  "systemctl start {1}",
                                                  name, our_unit(name)));
     machine.failure.clear();
-    machine.test_level = level;
-    const unsigned id = new_job(JobKind::self_test, name, {false, true, true}).id;
+    Job& job = new_job(JobKind::self_test, name, {false, true, true});
+    job.level = level;
+    const unsigned id = job.id;
     advance(machine);
     return id;
 }

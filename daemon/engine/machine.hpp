@@ -40,7 +40,6 @@ struct Machine {
     bool revoked = false;                   // Detach: until this instance ends
     bool start_wanted = false;
     bool test_wanted = false;
-    std::optional<SelfTestLevel> test_level;  // of the test that is wanted; nothing: the policy's
 
     // Facts
     std::optional<Image> image;   // nothing: has to be looked at

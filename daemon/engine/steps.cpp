@@ -91,12 +91,14 @@ void Engine::begin_grant(Machine& machine) {
 }
 
 // A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it
-// has any. Who detaches stops the unit by himself.
+// has any. Who detaches stops the unit by himself, and the verdict that did it stays.
 void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     if (!machine.instance || machine.revoked) return;
     const bool has_gpus = !plan.nodes.empty();
     if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
     machine.test_wanted = has_gpus && machine.policy && machine.policy->self_test != SelfTestLevel::off;
+    forget_verdict(machine);
+    remember(machine);
 }
 
 void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
@@ -188,17 +190,39 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
 
 // --- the self-test ---------------------------------------------------------------------------------------------------
 
+// What the jobs that wait for a test want of it, or the policy.
+SelfTestLevel Engine::asked_level(const Machine& machine) const {
+    std::optional<SelfTestLevel> asked;
+    for (const auto& [id, job] : jobs_)
+        if (job.machine == machine.name && job.state == JobState::running && job.options.test)
+            asked = std::max(asked, std::optional(job.level.value_or(machine.policy->self_test)));
+    const SelfTestLevel level = asked.value_or(machine.policy->self_test);
+    return level == SelfTestLevel::off ? SelfTestLevel::quick : level;
+}
+
+// Jobs that wait for a test state their wish once more.
+void Engine::test_again(const std::string& name) {
+    for (auto& [id, job] : jobs_)
+        if (job.machine == name && job.state == JobState::running) job.test_tried = false;
+}
+
+// It says nothing of what the machine is now.
+void Engine::forget_verdict(Machine& machine) {
+    machine.verdict = {};
+    machine.tested_usec = 0;
+    test_again(machine.name);
+}
+
 void Engine::begin_test(Machine& machine) {
     machine.test_wanted = false;
     machine.testing = true;
     machine.disturbed = false;
     const std::string name = machine.name;
+    const SelfTestLevel level = asked_level(machine);
     for (auto& [id, job] : jobs_)
         if (job.machine == name && job.state == JobState::running && job.options.test) job.test_tried = true;
     const Instance instance = *machine.instance;
     const Plan plan = *machine.exposed;
-    SelfTestLevel level = std::exchange(machine.test_level, std::nullopt).value_or(machine.policy->self_test);
-    if (level == SelfTestLevel::off) level = SelfTestLevel::quick;
     const TestRequest request{name, level, all_nodes(driver_), plan.nodes, machine.epoch};
     ports_.test(request,
                 [this, name, instance, plan](Tested tested) { on_tested(name, instance, plan, std::move(tested)); });
@@ -212,7 +236,8 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     machine.testing = false;
     // What it saw is neither what was granted before nor what is now.
     if (machine.disturbed || machine.planned.plan != plan) {
-        machine.test_wanted = !machine.planned.plan.nodes.empty();
+        machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
+        test_again(name);
         advance(machine);
         return;
     }

@@ -116,5 +116,40 @@ TEST_F(EngineOvertaken, a_job_that_came_during_a_test_that_detaches_ends_with_th
     EXPECT_EQ(state(), "detached");
 }
 
+TEST_F(EngineOvertaken, a_self_test_whose_machine_restarts_is_done_in_the_new_instance) {
+    run(with(SelfTestLevel::off));
+    const unsigned id = engine.self_test("a");
+    const Call old = ports.take("test");
+    engine.machine_started("a", instance("a", 200));
+    ports.answer(old);
+    EXPECT_EQ(job(id).state, JobState::running);
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineOvertaken, a_self_test_is_done_though_the_policy_becomes_another_and_says_off) {
+    run();
+    const unsigned id = engine.self_test("a", SelfTestLevel::full);
+    const Call old = ports.take("test");
+    set_policies({with(SelfTestLevel::off, {GpuIndex{0}, GpuIndex{1}})});
+    ports.answer_all();
+    ports.answer(old);
+    EXPECT_EQ(job(id).state, JobState::running) << "the verdict from before is of one GPU";
+    EXPECT_EQ(ports.pending.front().request.level, SelfTestLevel::full) << "done again as it was asked for";
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "passed: 2 GPUs, 42 ms");
+}
+
+TEST_F(EngineOvertaken, a_verdict_is_gone_when_the_machine_has_something_else) {
+    run(with(SelfTestLevel::off));
+    engine.self_test("a");
+    ports.answer_all();
+    set_policies({with(SelfTestLevel::off, {GpuIndex{0}, GpuIndex{1}})});
+    ports.answer_all();
+    EXPECT_EQ(state_text(), "attached; not tested");
+    EXPECT_EQ(ports.memory.at("a").verdict.result, VerdictResult::none);
+    EXPECT_EQ(machine().tested_usec, 0);
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
