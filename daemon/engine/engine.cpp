@@ -279,13 +279,15 @@ std::vector<std::string> Engine::generations_in_use() const {
     std::set<std::string> names;
     if (!generation_.empty()) names.insert(generation_);
     if (building_) names.insert(*building_);
-    for (const auto& [name, machine] : machines_)
-        if (machine.exposed && !machine.exposed->generation.empty()) names.insert(machine.exposed->generation);
+    for (const auto& [name, machine] : machines_) names.insert(machine.linked.begin(), machine.linked.end());
     return {names.begin(), names.end()};
 }
 
-// A generation goes when the last machine that has it has another.
+// A generation goes when the last machine that has it has another; not while of some machine it is not known.
 void Engine::collect_if_due() {
+    const bool all_known = std::all_of(machines_.begin(), machines_.end(),
+                                       [](const auto& entry) { return entry.second.exposed.has_value(); });
+    if (!all_known) return;
     if (!collect_due_ || building_ || generation_.empty() || generations_in_use().size() > 1 || !settled()) return;
     collect_due_ = false;
     ports_.collect();

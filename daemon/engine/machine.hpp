@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,10 @@ struct Machine {
     bool test_wanted = false;
 
     // Facts
-    std::optional<Image> image;   // nothing: has to be looked at
-    Planned planned;              // from policy, driver, image and revoked: see Engine::replan()
-    std::optional<Plan> exposed;  // what is on disk; nothing: not known, or changed by somebody
+    std::optional<Image> image;    // nothing: has to be looked at
+    Planned planned;               // from policy, driver, image and revoked: see Engine::replan()
+    std::optional<Plan> exposed;   // what is on disk; nothing: not known, or changed by somebody
+    std::set<std::string> linked;  // generations that its link may name, whatever is known of the rest
     std::vector<std::string> expose_errors;
     std::vector<std::string> notes;
     std::uint64_t epoch = 0;

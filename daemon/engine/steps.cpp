@@ -37,6 +37,7 @@ void Engine::begin(Machine& machine, Step step) {
             break;
         case Step::expose: {
             const Plan plan = machine.planned.plan;
+            if (!plan.generation.empty()) machine.linked.insert(plan.generation);
             ports_.expose(plan, false,
                           [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
             break;
@@ -130,7 +131,11 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
+    // How far it came is not known: a plan that was there before may be there no more.
+    if (!exposed.failure.empty()) machine.exposed.reset();
     if (exposed.failure.empty()) {
+        machine.linked = {plan.generation};
+        machine.linked.erase("");
         if (!exposed.changes.empty()) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
         if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;

@@ -151,5 +151,46 @@ TEST_F(EngineOvertaken, a_verdict_is_gone_when_the_machine_has_something_else) {
     EXPECT_EQ(machine().tested_usec, 0);
 }
 
+TEST_F(EngineOvertaken, after_a_failed_exposure_nothing_is_believed_of_what_is_on_disk) {
+    prepare();
+    set_policies({make_policy("a", {GpuIndex{1}})});
+    ports.fail("expose", "no space left");
+    ports.news();
+    set_policies({make_policy("a")});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("expose a")) << "it may have come halfway";
+    EXPECT_EQ(state(), "ready");
+}
+
+TEST_F(EngineOvertaken, a_generation_stays_while_a_machine_may_have_it) {
+    run();
+    engine.collect_if_due();
+    const int before = ports.collections;
+    engine.image_changed("a");
+    ports.fail("look", "the worker is broken");
+    engine.set_driver(make_driver("1000.1"));
+    ports.answer("build");
+    ports.fail("look", "the worker is broken");
+    EXPECT_THAT(engine.generations_in_use(),
+                ElementsAre(generation_name(make_driver("1000.1")), generation_name(make_driver())));
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, before);
+    engine.image_changed("a");
+    ports.answer_all();
+    EXPECT_THAT(engine.generations_in_use(), ElementsAre(generation_name(make_driver("1000.1"))));
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, before + 1);
+}
+
+TEST_F(EngineOvertaken, a_daemon_that_starts_again_collects_nothing_while_it_does_not_know_what_a_machine_has) {
+    ports.store.insert(generation_name(make_driver()));
+    engine.set_instances({{"b", instance("b")}});
+    engine.set_driver(make_driver());
+    engine.set_policies({{"a", make_policy("a")}, broken("b")});
+    ports.answer_all();
+    engine.collect_if_due();
+    EXPECT_EQ(ports.collections, 0);
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
