@@ -10,7 +10,13 @@ namespace cuda_nspawn {
 namespace {
 
 bool all_within(const std::vector<DeviceNode>& some, const std::vector<DeviceNode>& all) {
-    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+    return std::all_of(some.begin(), some.end(),
+                       [&](const DeviceNode& node) { return std::find(all.begin(), all.end(), node) != all.end(); });
+}
+
+// Whether a rule may be there that must go. Where the rules are not known, what was ever lent may be open.
+bool is_too_open(const Machine& machine, const std::vector<DeviceNode>& wanted) {
+    return (wanted.empty() && !machine.granted) || !all_within(machine.granted.value_or(machine.lent), wanted);
 }
 
 }  // namespace
@@ -64,7 +70,7 @@ Step next_step(const Machine& machine) {
     if (machine.ended) return Step::release;
     const Plan& plan = machine.planned.plan;
     const std::vector<DeviceNode> wanted = machine.wanted_nodes();
-    const bool too_open = machine.granted ? !all_within(*machine.granted, wanted) : wanted.empty();
+    const bool too_open = is_too_open(machine, wanted);
     // A file that cannot be read says nothing about what the admin wants: hands off until it can. A detach says it.
     const bool hands_off = !machine.policy && !machine.policy_errors.empty();
     if (hands_off) return machine.instance && machine.revoked && too_open ? Step::grant : Step::none;

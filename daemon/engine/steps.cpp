@@ -164,7 +164,10 @@ void Engine::on_granted(const std::string& name, const Instance& instance, std::
                         Granted granted) {
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
-    if (same_instance && granted.failure.empty()) machine.granted = std::move(nodes);
+    if (same_instance && granted.failure.empty())
+        machine.granted = std::move(nodes);
+    else if (same_instance)
+        machine.granted.reset();  // a failure does not say that nothing was set
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
     step_done(name, Step::grant, same_instance ? granted.failure : "");

@@ -12,6 +12,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::make_driver;
 using testing::make_policy;
+using testing::names_of;
 using ::testing::Not;
 
 class EngineOvertaken : public testing::EngineFixture {
@@ -190,6 +191,30 @@ TEST_F(EngineOvertaken, a_daemon_that_starts_again_collects_nothing_while_it_doe
     ports.answer_all();
     engine.collect_if_due();
     EXPECT_EQ(ports.collections, 0);
+}
+
+TEST_F(EngineOvertaken, after_a_failed_grant_the_rules_are_not_known) {
+    run();
+    set_policies({make_policy("a", {GpuIndex{0}, GpuIndex{1}})});
+    ports.answer("expose");
+    ports.fail("grant", "no reply");
+    ports.news();
+    set_policies({make_policy("a")});
+    EXPECT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service")) << "it may have been set all the same";
+    EXPECT_THAT(names_of(ports.pending.front().rules.ours), Contains("nvidia1"));
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineOvertaken, a_door_that_could_not_be_closed_is_closed_before_anything_else_the_next_time) {
+    run(make_policy("a", {GpuIndex{0}, GpuIndex{1}}));
+    set_policies({make_policy("a", {GpuIndex{1}})});
+    ports.fail("grant", "no reply");
+    ports.news();
+    engine.image_changed("a");
+    ports.answer_all("test");
+    EXPECT_THAT(ports.news(),
+                ElementsAre("grant systemd-nspawn@a.service", "look a", "expose a", "follow a", "reload a", "test a"));
 }
 
 }  // namespace
