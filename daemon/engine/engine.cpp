@@ -141,6 +141,8 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.lent.clear();
     if (machine.rules_inherited) machine.lent = machine.exposed->nodes;
     machine.mounted = ports_.has_mounts(instance);
+    // What could not be released goes with what this instance leaves; it must not wait for that.
+    if (machine.failed_step == Step::release && !machine.failure.empty()) machine.ended.reset();
     machine.failure.clear();
     machine.start_wanted = false;
     forget_verdict(machine);

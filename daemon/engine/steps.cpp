@@ -57,7 +57,7 @@ void Engine::begin(Machine& machine, Step step) {
         case Step::release:
             ports_.release(*machine.ended, [this, name, ended = *machine.ended](const std::string& failure) {
                 Machine& released = machines_.at(name);
-                if (released.ended == ended) released.ended.reset();  // another may have ended since
+                if (failure.empty() && released.ended == ended) released.ended.reset();  // another may have since
                 step_done(name, Step::release, failure);
             });
             break;
@@ -106,7 +106,7 @@ void Engine::step_done(const std::string& name, Step step, const std::string& fa
     Machine& machine = machines_.at(name);
     machine.under_way = Step::none;
     if (step == Step::reload) {
-        machine.reload_due = false;
+        machine.reload_due = !failure.empty();
         machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
     }
     if (!failure.empty()) {

@@ -217,5 +217,36 @@ TEST_F(EngineOvertaken, a_door_that_could_not_be_closed_is_closed_before_anythin
                 ElementsAre("grant systemd-nspawn@a.service", "look a", "expose a", "follow a", "reload a", "test a"));
 }
 
+TEST_F(EngineOvertaken, a_reload_that_failed_is_done_with_the_next_event) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer_all("reload");
+    ports.fail("reload", "no reply");
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "reload a"), 2);
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineOvertaken, a_release_that_failed_is_done_with_the_next_event) {
+    run();
+    engine.machine_ended("a");
+    ports.fail("release", "no reply");
+    ports.news();
+    set_policies({});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("release systemd-nspawn@a.service"));
+    EXPECT_THAT(engine.machines(), IsEmpty());
+}
+
+TEST_F(EngineOvertaken, a_release_that_fails_each_time_does_not_stand_in_the_way_of_the_next_instance) {
+    run();
+    engine.machine_ended("a");
+    ports.fail("release", "no reply");
+    engine.machine_started("a", instance("a", 200));
+    ports.answer_all("release");
+    EXPECT_EQ(state(), "attached");
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
