@@ -144,6 +144,7 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
+        if (exposed.units_changed) machine.rules_inherited = false;  // systemd shows the new files to who reads next
         // Changed: once systemd has read them (step reload). Found as they were: since when is not known, but by now.
         machine.rules_since_usec = exposed.units_changed           ? 0
                                    : machine.rules_since_usec != 0 ? machine.rules_since_usec

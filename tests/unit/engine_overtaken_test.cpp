@@ -248,5 +248,18 @@ TEST_F(EngineOvertaken, a_release_that_fails_each_time_does_not_stand_in_the_way
     EXPECT_EQ(state(), "attached");
 }
 
+TEST_F(EngineOvertaken, rules_are_not_inherited_any_more_when_their_drop_in_was_written_anew) {
+    prepare();
+    Instance later = instance("a");
+    later.since_usec = ports.now + 10'000'000;
+    engine.image_changed("a");
+    ports.answer_all();
+    set_policies({make_policy("a", {GpuIndex{0}, GpuIndex{1}})});
+    const Call expose = ports.take("expose");
+    engine.machine_started("a", later);
+    ports.answer(expose);
+    EXPECT_FALSE(ports.take("grant").rules.shown_is_in_force) << "systemd may have read the new one, for another unit";
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
