@@ -66,7 +66,9 @@ void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>
         apply_policy(*file);
     else if (const auto known = machines_.find(name); known != machines_.end())
         drop_policy(known->second);
+    const std::string before = generation_;
     build_if_needed();
+    if (generation_ != before) return replan_all();
     const auto place = machines_.find(name);
     if (place == machines_.end()) return;
     replan(place->second);
@@ -85,7 +87,7 @@ void Engine::adopt_leftover(const std::string& name) {
 // fits stays in force, also for a daemon that starts just then, and the difference is a note.
 void Engine::keep_fitting_generation(Driver& driver) {
     if (driver.kernel_version.empty() || driver.userspace_version == driver.kernel_version) return;
-    const bool in_force = !generation_.empty() && driver_.userspace_version == driver.kernel_version;
+    const bool in_force = generation_.starts_with(driver.kernel_version + "-");
     if (!in_force) {
         const std::string stored = ports_.find_generation(driver.kernel_version);
         if (stored.empty()) return;
@@ -96,7 +98,7 @@ void Engine::keep_fitting_generation(Driver& driver) {
                     "use until the "
                     "module is reloaded or the host rebooted",
                     driver.kernel_version, driver.userspace_version.empty() ? "missing" : driver.userspace_version));
-    driver.files = in_force ? driver_.files : std::vector<DriverFile>{};
+    driver.files = driver_.userspace_version == driver.kernel_version ? driver_.files : std::vector<DriverFile>{};
     driver.userspace_version = driver.kernel_version;
 }
 
@@ -260,9 +262,13 @@ void Engine::build_if_needed() {
 
 void Engine::on_built(const std::string& generation, const std::string& failure) {
     building_.reset();
-    if (failure.empty()) {
+    // Not if the driver has changed meanwhile: then it is one of several in the store.
+    const bool fits = generation.starts_with(driver_.userspace_version + "-");
+    collect_due_ = collect_due_ || failure.empty();
+    if (failure.empty() && !fits) {
+        build_if_needed();
+    } else if (failure.empty()) {
         generation_ = generation;
-        collect_due_ = true;
         observer_.message(Severity::info, "",
                           fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
         // The driver may have changed once more meanwhile.

@@ -261,5 +261,30 @@ TEST_F(EngineOvertaken, rules_are_not_inherited_any_more_when_their_drop_in_was_
     EXPECT_FALSE(ports.take("grant").rules.shown_is_in_force) << "systemd may have read the new one, for another unit";
 }
 
+TEST_F(EngineOvertaken, a_generation_that_is_found_for_one_machine_is_in_force_for_all) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.fail("build", "the worker took too long");
+    ports.answer_all();
+    ports.store.insert(generation_name(make_driver()));  // it was ready all the same
+    engine.set_policy("b", PolicyFile{"b", make_policy("b")});
+    ports.answer_all();
+    EXPECT_EQ(state("b"), "ready");
+    EXPECT_EQ(state("a"), "ready");
+}
+
+TEST_F(EngineOvertaken, a_generation_of_a_driver_that_has_changed_meanwhile_reaches_no_machine) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    engine.machine_started("a", instance("a"));
+    engine.set_driver(make_driver("1000.1"));
+    ports.answer("build");
+    ports.answer_all("build");
+    EXPECT_EQ(engine.generation(), "");
+    EXPECT_THAT(ports.on_disk, IsEmpty());
+    ports.answer_all();
+    EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
