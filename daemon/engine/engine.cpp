@@ -15,7 +15,8 @@ Machine& Engine::add(const std::string& name) {
     if (is_new) {
         Machine& machine = place->second;
         machine.name = name;
-        if (const auto ended = ended_unseen_.find(name); ended != ended_unseen_.end()) machine.ended = ended->second;
+        if (const auto ended = ended_unseen_.find(name); ended != ended_unseen_.end())
+            machine.ended.push_back(ended->second);
         ended_unseen_.erase(name);
         observer_.machine_added(name);
     }
@@ -144,7 +145,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     if (machine.rules_inherited) machine.lent = machine.exposed->nodes;
     machine.mounted = ports_.has_mounts(instance);
     // What could not be released goes with what this instance leaves; it must not wait for that.
-    if (machine.failed_step == Step::release && !machine.failure.empty()) machine.ended.reset();
+    if (machine.failed_step == Step::release && !machine.failure.empty()) machine.ended.clear();
     machine.failure.clear();
     machine.start_wanted = false;
     forget_verdict(machine);
@@ -168,7 +169,7 @@ void Engine::machine_ended(const std::string& name) {
     const auto place = machines_.find(name);
     if (place == machines_.end() || !place->second.instance) return;
     Machine& machine = place->second;
-    machine.ended = std::exchange(machine.instance, std::nullopt);
+    machine.ended.push_back(*std::exchange(machine.instance, std::nullopt));
     machine.granted.reset();
     machine.lent.clear();
     machine.mounted = true;

@@ -67,7 +67,7 @@ std::string_view to_string(State state) {
 
 Step next_step(const Machine& machine) {
     if (machine.under_way != Step::none || !machine.failure.empty()) return Step::none;
-    if (machine.ended) return Step::release;
+    if (!machine.ended.empty()) return Step::release;
     const Plan& plan = machine.planned.plan;
     const std::vector<DeviceNode> wanted = machine.wanted_nodes();
     const bool too_open = is_too_open(machine, wanted);
@@ -117,7 +117,7 @@ State Machine::state(bool generation_pending) const {
     if (!failure.empty()) return State::failed;
     if (!obstacle().empty()) return State::blocked;
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
-    if (generation_pending || ended || !exposed || *exposed != planned.plan) return State::preparing;
+    if (generation_pending || !ended.empty() || !exposed || *exposed != planned.plan) return State::preparing;
     if (!instance) return State::ready;
     if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
     if (revoked) return State::detached;

@@ -53,7 +53,7 @@ struct Machine {
     bool reload_due = false;
     std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
     std::optional<Instance> instance;    // running
-    std::optional<Instance> ended;       // to be released
+    std::vector<Instance> ended;         // to be released
     bool mounted = true;                 // the instance has the two mounts
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
     bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows

@@ -55,11 +55,11 @@ void Engine::begin(Machine& machine, Step step) {
             });
             break;
         case Step::release:
-            ports_.release(*machine.ended, [this, name, ended = *machine.ended](const std::string& failure) {
-                Machine& released = machines_.at(name);
-                if (failure.empty() && released.ended == ended) released.ended.reset();  // another may have since
-                step_done(name, Step::release, failure);
-            });
+            ports_.release(machine.ended.front(),
+                           [this, name, ended = machine.ended.front()](const std::string& failure) {
+                               if (failure.empty()) std::erase(machines_.at(name).ended, ended);
+                               step_done(name, Step::release, failure);
+                           });
             break;
         case Step::start:
             ports_.start(name, [this, name](const std::string& failure) { on_started(name, failure); });

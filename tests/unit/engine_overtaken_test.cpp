@@ -286,5 +286,18 @@ TEST_F(EngineOvertaken, a_generation_of_a_driver_that_has_changed_meanwhile_reac
     EXPECT_EQ(machine().exposed->generation, generation_name(make_driver("1000.1")));
 }
 
+TEST_F(EngineOvertaken, of_two_instances_that_end_during_one_step_both_are_released) {
+    prepare();
+    engine.attach("a", {});
+    engine.machine_started("a", instance("a"));
+    engine.machine_ended("a");
+    engine.machine_started("a", {"machine-a.scope", 200, 1});
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_THAT(ports.log, Contains("release systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.log, Contains("release machine-a.scope"));
+    EXPECT_EQ(state(), "ready");
+}
+
 }  // namespace
 }  // namespace cuda_nspawn
