@@ -141,8 +141,8 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
-    machine.lent.clear();
-    if (machine.rules_inherited) machine.lent = machine.exposed->nodes;
+    // What its unit may have given it when it started, whether we know so or not.
+    machine.lent = machine.exposed ? machine.exposed->nodes : std::vector<DeviceNode>();
     machine.mounted = ports_.has_mounts(instance);
     // What could not be released goes with what this instance leaves; it must not wait for that.
     if (machine.failed_step == Step::release && !machine.failure.empty()) machine.ended.clear();
@@ -159,6 +159,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         machine.test_wanted = machine.test_wanted && machine.verdict.result == VerdictResult::none;
         return;
     }
+    remember(machine);
     observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));
     // systemd starts our unit with the machine, but not when it was active still from the instance before.
     if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, !machine.revoked);

@@ -217,6 +217,17 @@ TEST_F(EngineOvertaken, a_door_that_could_not_be_closed_is_closed_before_anythin
                 ElementsAre("grant systemd-nspawn@a.service", "look a", "expose a", "follow a", "reload a", "test a"));
 }
 
+TEST_F(EngineOvertaken, what_a_units_start_may_have_given_is_closed_before_its_nodes_go) {
+    prepare(make_policy("a", {GpuIndex{0}, GpuIndex{1}}));
+    set_policies({make_policy("a", {GpuIndex{0}, GpuIndex{1}, GpuIndex{2}})});
+    engine.machine_started("a", instance("a"));
+    EXPECT_THAT(names_of(ports.memory.at("a").lent), Contains("nvidia1"));
+    set_policies({make_policy("a")});
+    ports.answer("expose");
+    EXPECT_THAT(ports.waiting(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_EQ(ports.pending.front().rules.granted, machine().planned.plan.nodes);
+}
+
 TEST_F(EngineOvertaken, a_reload_that_failed_is_done_with_the_next_event) {
     engine.set_driver(make_driver());
     set_policies({make_policy("a")});
