@@ -79,11 +79,12 @@ private:
     void begin(Machine& machine, Step step);
     std::vector<DeviceNode> closable_nodes(const Machine& machine) const;
     void follow_exposure(Machine& machine, const Plan& plan);
-    void step_done(const std::string& name, Step step, const std::string& failure);
+    void step_done(const std::string& name, Step step, const std::string& failure, bool is_wished = true);
     void on_looked(const std::string& name, Looked looked);
     void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
     void begin_grant(Machine& machine);
-    void on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes, Granted granted);
+    void on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
+                    const Granted& granted);
     void on_mounted(const std::string& name, const Instance& instance, const std::string& failure);
     void on_started(const std::string& name, const std::string& failure);
     void begin_test(Machine& machine);

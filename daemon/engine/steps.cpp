@@ -57,7 +57,9 @@ void Engine::begin(Machine& machine, Step step) {
         case Step::release:
             ports_.release(machine.ended.front(),
                            [this, name, ended = machine.ended.front()](const std::string& failure) {
-                               if (failure.empty()) std::erase(machines_.at(name).ended, ended);
+                               Machine& released = machines_.at(name);
+                               // What another instance has begun with already goes when that one ends.
+                               if (failure.empty() || released.instance) std::erase(released.ended, ended);
                                step_done(name, Step::release, failure);
                            });
             break;
@@ -86,8 +88,8 @@ void Engine::begin_grant(Machine& machine) {
         if (std::find(machine.lent.begin(), machine.lent.end(), node) == machine.lent.end())
             machine.lent.push_back(node);
     if (machine.lent.size() != before) remember(machine);
-    ports_.grant(instance, rules, [this, name, instance, nodes = rules.granted](Granted granted) {
-        on_granted(name, instance, nodes, std::move(granted));
+    ports_.grant(instance, rules, [this, name, instance, nodes = rules.granted](const Granted& granted) {
+        on_granted(name, instance, nodes, granted);
     });
 }
 
@@ -102,7 +104,7 @@ void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     remember(machine);
 }
 
-void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
+void Engine::step_done(const std::string& name, Step step, const std::string& failure, bool is_wished) {
     Machine& machine = machines_.at(name);
     machine.under_way = Step::none;
     if (step == Step::reload) {
@@ -110,9 +112,12 @@ void Engine::step_done(const std::string& name, Step step, const std::string& fa
         machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
     }
     if (!failure.empty()) {
-        machine.failure = failure;
-        machine.failed_step = step;
         observer_.message(Severity::error, name, fmt::format("{} failed: {}", to_string(step), failure));
+        // It stands in the way only if the same would be done again: what was wished meanwhile comes first.
+        if (step == Step::start || (is_wished && next_step(machine) == step)) {
+            machine.failure = failure;
+            machine.failed_step = step;
+        }
     }
     advance(machine);
 }
@@ -158,20 +163,20 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
                                           plan.present ? "made" : "removed", exposed.changes.size(), plan.nodes.size(),
                                           plan.generation.empty() ? "none" : plan.generation));
     }
-    step_done(name, Step::expose, exposed.failure);
+    step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
 }
 
-void Engine::on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes,
-                        Granted granted) {
+void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
+                        const Granted& granted) {
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
     if (same_instance && granted.failure.empty())
-        machine.granted = std::move(nodes);
+        machine.granted = nodes;
     else if (same_instance)
         machine.granted.reset();  // a failure does not say that nothing was set
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
-    step_done(name, Step::grant, same_instance ? granted.failure : "");
+    step_done(name, Step::grant, same_instance ? granted.failure : "", machine.wanted_nodes() == nodes);
 }
 
 void Engine::on_mounted(const std::string& name, const Instance& instance, const std::string& failure) {
@@ -188,8 +193,9 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
     Machine& machine = machines_.at(name);
     machine.start_wanted = false;
     // A detach during the start was meant for what would run.
-    if (!machine.instance && std::exchange(machine.revoked, false)) replan(machine);
-    if (failure.empty() || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it without one
+    const bool withdrawn = !machine.instance && std::exchange(machine.revoked, false);
+    if (withdrawn) replan(machine);
+    if (failure.empty() || withdrawn || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it
     if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
     step_done(name, Step::start,
               fmt::format("there is no image of machine \"{0}\": make one as /var/lib/machines/{0}, or import one with "
