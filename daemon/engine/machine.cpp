@@ -118,7 +118,7 @@ State Machine::state(bool generation_pending) const {
     if (!obstacle().empty()) return State::blocked;
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
     if (generation_pending || !ended.empty() || !exposed || *exposed != planned.plan) return State::preparing;
-    if (!instance) return State::ready;
+    if (!instance) return reload_due ? State::preparing : State::ready;  // as systemd has read it
     if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
     if (revoked) return State::detached;
     return is_granted() ? State::attached : State::preparing;
