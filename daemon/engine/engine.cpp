@@ -142,14 +142,17 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
     // What its unit may have given it when it started, whether we know so or not.
-    machine.lent = machine.exposed ? machine.exposed->nodes : std::vector<DeviceNode>();
+    machine.lent.clear();
+    for (const Plan& plan : machine.on_disk)
+        machine.lent.insert(machine.lent.end(), plan.nodes.begin(), plan.nodes.end());
     machine.mounted = ports_.has_mounts(instance);
-    // What could not be released goes with what this instance leaves; it must not wait for that.
-    if (machine.failed_step == Step::release && !machine.failure.empty()) machine.ended.clear();
+    // What could not be released waits until this instance has ended; it does not stand in its way.
+    if (machine.failed_step == Step::release && !machine.failure.empty())
+        machine.unreleased = std::exchange(machine.ended, {});
     machine.failure.clear();
     machine.start_wanted = false;
     forget_verdict(machine);
-    machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
+    machine.test_wanted = machine.is_to_be_tested();
     if (const auto known = remembered_.find(machine.name);
         known != remembered_.end() && known->second.instance == instance) {
         machine.revoked = known->second.revoked;
@@ -171,6 +174,7 @@ void Engine::machine_ended(const std::string& name) {
     if (place == machines_.end() || !place->second.instance) return;
     Machine& machine = place->second;
     machine.ended.push_back(*std::exchange(machine.instance, std::nullopt));
+    for (const Instance& earlier : std::exchange(machine.unreleased, {})) machine.ended.push_back(earlier);
     machine.granted.reset();
     machine.lent.clear();
     machine.mounted = true;
@@ -289,7 +293,9 @@ std::vector<std::string> Engine::generations_in_use() const {
     std::set<std::string> names;
     if (!generation_.empty()) names.insert(generation_);
     if (building_) names.insert(*building_);
-    for (const auto& [name, machine] : machines_) names.insert(machine.linked.begin(), machine.linked.end());
+    for (const auto& [name, machine] : machines_)
+        for (const Plan& plan : machine.on_disk) names.insert(plan.generation);
+    names.erase("");
     return {names.begin(), names.end()};
 }
 

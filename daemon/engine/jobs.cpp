@@ -88,6 +88,8 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     supersede(name, JobKind::attach);
     const bool was_revoked = std::exchange(machine.revoked, false);
     if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) ports_.follow(name, true);
+    // The detach took its test away, and maybe nothing else yet.
+    if (was_revoked && machine.instance) machine.test_wanted = machine.is_to_be_tested();
     machine.failure.clear();
     if (options.fresh || !machine.instance) {
         // Look again at everything: what somebody else changed meanwhile is mended.
@@ -178,8 +180,9 @@ bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
 std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const Job& job) const {
     if (job.kind == JobKind::detach) {
         if (!machine.failure.empty()) return {JobResult::failed, machine.failure};
+        if (machine.revoked) return {JobResult::done, "detached until the machine starts again"};
         return {JobResult::done,
-                machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
+                machine.instance ? "the machine ended meanwhile and has started again" : "the machine is not running"};
     }
     if (const std::string obstacle = machine.obstacle(); !obstacle.empty()) return {JobResult::failed, obstacle};
     // A job that came after the test had begun, which then said on_failure: detach.

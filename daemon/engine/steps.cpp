@@ -37,7 +37,7 @@ void Engine::begin(Machine& machine, Step step) {
             break;
         case Step::expose: {
             const Plan plan = machine.planned.plan;
-            if (!plan.generation.empty()) machine.linked.insert(plan.generation);
+            machine.on_disk.push_back(plan);
             ports_.expose(plan, false,
                           [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
             break;
@@ -58,8 +58,8 @@ void Engine::begin(Machine& machine, Step step) {
             ports_.release(machine.ended.front(),
                            [this, name, ended = machine.ended.front()](const std::string& failure) {
                                Machine& released = machines_.at(name);
-                               // What another instance has begun with already goes when that one ends.
                                if (failure.empty() || released.instance) std::erase(released.ended, ended);
+                               if (!failure.empty() && released.instance) released.unreleased.push_back(ended);
                                step_done(name, Step::release, failure);
                            });
             break;
@@ -99,7 +99,7 @@ void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     if (!machine.instance || machine.revoked) return;
     const bool has_gpus = !plan.nodes.empty();
     if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
-    machine.test_wanted = has_gpus && machine.policy && machine.policy->self_test != SelfTestLevel::off;
+    machine.test_wanted = has_gpus && machine.is_to_be_tested();
     forget_verdict(machine);
     remember(machine);
 }
@@ -137,11 +137,14 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
     // How far it came is not known: a plan that was there before may be there no more.
-    if (!exposed.failure.empty()) machine.exposed.reset();
-    if (exposed.failure.empty()) {
-        machine.linked = {plan.generation};
-        machine.linked.erase("");
-        if (!exposed.changes.empty()) follow_exposure(machine, plan);
+    if (!exposed.failure.empty()) {
+        machine.exposed.reset();
+        machine.half_exposed = true;
+    } else {
+        const bool half_exposed = std::exchange(machine.half_exposed, false);
+        exposed.units_changed = exposed.units_changed || half_exposed;
+        machine.on_disk = {plan};
+        if (!exposed.changes.empty() || half_exposed) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
         if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;
         if (exposed.incomplete) machine.exposed.reset();
@@ -251,7 +254,7 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     machine.testing = false;
     // What it saw is neither what was granted before nor what is now.
     if (machine.disturbed || machine.planned.plan != plan) {
-        machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
+        machine.test_wanted = machine.is_to_be_tested();
         test_again(name);
         advance(machine);
         return;

@@ -10,6 +10,7 @@ using testing::Call;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using testing::make_driver;
 using testing::make_policy;
 using testing::names_of;
@@ -92,6 +93,25 @@ TEST_F(EngineOvertaken, our_unit_does_not_run_for_a_policy_that_went_when_the_ex
     EXPECT_THAT(ports.news(), Contains("unfollow a"));
 }
 
+TEST_F(EngineOvertaken, a_detach_does_not_say_of_a_machine_that_started_again_that_it_does_not_run) {
+    run();
+    const unsigned id = engine.detach("a");
+    engine.machine_started("a", instance("a", 200));
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "the machine ended meanwhile and has started again");
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineOvertaken, an_attach_right_after_a_detach_tests_though_nothing_was_taken) {
+    prepare();
+    engine.image_changed("a");
+    engine.machine_started("a", instance("a"));
+    engine.detach("a");
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_EQ(state_text(), "passed: 1 GPU, 42 ms");
+}
+
 TEST_F(EngineOvertaken, an_attach_starts_no_unit_of_ours_where_the_policy_grants_no_gpu) {
     run();
     engine.detach("a");
@@ -161,6 +181,18 @@ TEST_F(EngineOvertaken, after_a_failed_exposure_nothing_is_believed_of_what_is_o
     ports.answer_all();
     EXPECT_THAT(ports.news(), Contains("expose a")) << "it may have come halfway";
     EXPECT_EQ(state(), "ready");
+}
+
+TEST_F(EngineOvertaken, what_a_failed_exposure_may_have_changed_is_read_by_systemd_and_tested) {
+    run();
+    set_policies({make_policy("a", {GpuIndex{0}, GpuIndex{1}})});
+    ports.on_disk["a"] = machine().planned.plan;  // all was written, only the answer is lost
+    ports.fail("expose", "no reply");
+    ports.news();
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), IsSupersetOf({"reload a", "test a"}));
+    EXPECT_EQ(state_text(), "passed: 2 GPUs, 42 ms");
 }
 
 TEST_F(EngineOvertaken, a_generation_stays_while_a_machine_may_have_it) {
@@ -248,6 +280,18 @@ TEST_F(EngineOvertaken, a_release_that_failed_is_done_with_the_next_event) {
     ports.answer_all();
     EXPECT_THAT(ports.news(), Contains("release systemd-nspawn@a.service"));
     EXPECT_THAT(engine.machines(), IsEmpty());
+}
+
+TEST_F(EngineOvertaken, a_release_that_failed_is_done_when_the_next_instance_has_ended) {
+    run();
+    engine.machine_ended("a");
+    ports.fail("release", "no reply");
+    engine.machine_started("a", {"machine-a.scope", 200, 1});
+    ports.answer_all();
+    ports.news();
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), IsSupersetOf({"release machine-a.scope", "release systemd-nspawn@a.service"}));
 }
 
 TEST_F(EngineOvertaken, a_release_that_fails_each_time_does_not_stand_in_the_way_of_the_next_instance) {
