@@ -15,7 +15,8 @@ Machine& Engine::add(const std::string& name) {
     if (is_new) {
         Machine& machine = place->second;
         machine.name = name;
-        if (const auto ended = ended_unseen_.find(name); ended != ended_unseen_.end()) machine.ended = ended->second;
+        if (const auto ended = ended_unseen_.find(name); ended != ended_unseen_.end())
+            machine.ended.push_back(ended->second);
         ended_unseen_.erase(name);
         observer_.machine_added(name);
     }
@@ -29,6 +30,7 @@ void Engine::apply_policy(const PolicyFile& file) {
         machine.policy_errors = *diagnostics;
         for (const Diagnostic& diagnostic : *diagnostics)
             observer_.message(Severity::error, file.machine, to_string(diagnostic));
+        take_known_instance(machine);
         observer_.machine_changed(file.machine);
         return;
     }
@@ -65,7 +67,9 @@ void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>
         apply_policy(*file);
     else if (const auto known = machines_.find(name); known != machines_.end())
         drop_policy(known->second);
+    const std::string before = generation_;
     build_if_needed();
+    if (generation_ != before) return replan_all();
     const auto place = machines_.find(name);
     if (place == machines_.end()) return;
     replan(place->second);
@@ -86,7 +90,7 @@ void Engine::keep_fitting_generation(Driver& driver) {
     const bool is_mismatch = !driver.kernel_version.empty() && driver.userspace_version != driver.kernel_version;
     pending_version_ = is_mismatch ? driver.userspace_version : "";
     if (!is_mismatch) return;
-    const bool in_force = !generation_.empty() && driver_.userspace_version == driver.kernel_version;
+    const bool in_force = generation_.starts_with(driver.kernel_version + "-");
     if (!in_force) {
         const std::string stored = ports_.find_generation(driver.kernel_version);
         if (stored.empty()) return;
@@ -97,7 +101,7 @@ void Engine::keep_fitting_generation(Driver& driver) {
                     "use until the module is reloaded (stop what uses a GPU, modprobe -r nvidia-uvm nvidia-drm "
                     "nvidia-modeset nvidia, then modprobe nvidia-uvm) or the host rebooted",
                     driver.kernel_version, driver.userspace_version.empty() ? "missing" : driver.userspace_version));
-    driver.files = in_force ? driver_.files : std::vector<DriverFile>{};
+    driver.files = driver_.userspace_version == driver.kernel_version ? driver_.files : std::vector<DriverFile>{};
     driver.userspace_version = driver.kernel_version;
 }
 
@@ -139,14 +143,18 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
+    // What its unit may have given it when it started, whether we know so or not.
     machine.lent.clear();
-    if (machine.rules_inherited) machine.lent = machine.exposed->nodes;
+    for (const Plan& plan : machine.on_disk)
+        machine.lent.insert(machine.lent.end(), plan.nodes.begin(), plan.nodes.end());
     machine.mounted = ports_.has_mounts(instance);
+    // What could not be released waits until this instance has ended; it does not stand in its way.
+    if (machine.failed_step == Step::release && !machine.failure.empty())
+        machine.unreleased = std::exchange(machine.ended, {});
     machine.failure.clear();
     machine.start_wanted = false;
-    machine.verdict = {};
-    machine.tested_usec = 0;
-    machine.test_wanted = machine.policy && machine.policy->self_test != SelfTestLevel::off;
+    forget_verdict(machine);
+    machine.test_wanted = machine.is_to_be_tested();
     if (const auto known = remembered_.find(machine.name);
         known != remembered_.end() && known->second.instance == instance) {
         machine.revoked = known->second.revoked;
@@ -157,9 +165,10 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         if (machine.policy && machine.policy->wants_gpus() && !machine.revoked) ports_.follow_again(machine.name);
         return;
     }
+    remember(machine);
     observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));
     // systemd starts our unit with the machine, but not when it was active still from the instance before.
-    if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, true);
+    if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, !machine.revoked);
 }
 
 void Engine::machine_ended(const std::string& name) {
@@ -167,17 +176,17 @@ void Engine::machine_ended(const std::string& name) {
     const auto place = machines_.find(name);
     if (place == machines_.end() || !place->second.instance) return;
     Machine& machine = place->second;
-    machine.ended = std::exchange(machine.instance, std::nullopt);
+    machine.ended.push_back(*std::exchange(machine.instance, std::nullopt));
+    for (const Instance& earlier : std::exchange(machine.unreleased, {})) machine.ended.push_back(earlier);
     machine.granted.reset();
     machine.lent.clear();
     machine.mounted = true;
     machine.granted_in_doubt = false;
     machine.revoked = false;
     machine.test_wanted = false;
-    machine.test_level.reset();
     machine.testing = false;
     // What was wrong with the guest may have been mended while it ran.
-    if (!machine.planned.obstacles.guest.empty()) machine.image.reset();
+    if (!machine.planned.obstacles.guest.empty()) machine.forget_image();
     machine.failure.clear();
     remembered_.erase(name);
     ports_.forget(name);
@@ -211,7 +220,7 @@ void Engine::image_changed(const std::string& name) {
     const auto place = machines_.find(name);
     if (place == machines_.end()) return;
     Machine& machine = place->second;
-    machine.image.reset();
+    machine.forget_image();
     machine.exposed.reset();
     machine.failure.clear();
     advance(machine);
@@ -276,9 +285,13 @@ void Engine::build_if_needed() {
 
 void Engine::on_built(const std::string& generation, const std::string& failure) {
     building_.reset();
-    if (failure.empty()) {
+    // Not if the driver has changed meanwhile: then it is one of several in the store.
+    const bool fits = generation.starts_with(driver_.userspace_version + "-");
+    collect_due_ = collect_due_ || failure.empty();
+    if (failure.empty() && !fits) {
+        build_if_needed();
+    } else if (failure.empty()) {
         generation_ = generation;
-        collect_due_ = true;
         observer_.message(Severity::info, "",
                           fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
         // The driver may have changed once more meanwhile.
@@ -298,12 +311,16 @@ std::vector<std::string> Engine::generations_in_use() const {
     if (!generation_.empty()) names.insert(generation_);
     if (building_) names.insert(*building_);
     for (const auto& [name, machine] : machines_)
-        if (machine.exposed && !machine.exposed->generation.empty()) names.insert(machine.exposed->generation);
+        for (const Plan& plan : machine.on_disk) names.insert(plan.generation);
+    names.erase("");
     return {names.begin(), names.end()};
 }
 
-// A generation goes when the last machine that has it has another.
+// A generation goes when the last machine that has it has another; not while of some machine it is not known.
 void Engine::collect_if_due() {
+    const bool all_known = std::all_of(machines_.begin(), machines_.end(),
+                                       [](const auto& entry) { return entry.second.exposed.has_value(); });
+    if (!all_known) return;
     if (!collect_due_ || building_ || generation_.empty() || generations_in_use().size() > 1 || !settled()) return;
     collect_due_ = false;
     ports_.collect();

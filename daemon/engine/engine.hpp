@@ -84,16 +84,20 @@ private:
     void begin(Machine& machine, Step step);
     std::vector<DeviceNode> closable_nodes(const Machine& machine) const;
     void follow_exposure(Machine& machine, const Plan& plan);
-    void step_done(const std::string& name, Step step, const std::string& failure);
+    void step_done(const std::string& name, Step step, const std::string& failure, bool is_wished = true);
     void on_looked(const std::string& name, Looked looked);
     void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
     void begin_grant(Machine& machine);
-    void on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes, Granted granted);
+    void on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
+                    const Granted& granted);
     void on_mounted(const std::string& name, const Instance& instance, const std::string& failure);
     void on_started(const std::string& name, const std::string& failure);
     void begin_test(Machine& machine);
     void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);
     void act_on_verdict(Machine& machine);
+    void forget_verdict(Machine& machine);
+    void test_again(const std::string& name);
+    SelfTestLevel asked_level(const Machine& machine) const;
     void keep_fitting_generation(Driver& driver);
     void build_if_needed();
     void on_built(const std::string& generation, const std::string& failure);

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/ports.hpp"
+#include "policy/policy.hpp"
 
 namespace cuda_nspawn {
 
@@ -38,7 +40,8 @@ struct Job {
     std::uint64_t ended_usec = 0;
     bool applied = false;
     bool start_tried = false;
-    bool test_tried = false;
+    bool test_tried = false;             // in this instance, with what it has now
+    std::optional<SelfTestLevel> level;  // of its test; nothing: the policy's
     std::vector<std::function<void(const Job&)>> on_applied;
     std::vector<std::function<void(const Job&)>> on_ended;
 };

@@ -86,11 +86,14 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     Machine& machine = find(name);
     const unsigned id = new_job(JobKind::attach, name, options).id;
     supersede(name, JobKind::attach);
-    if (std::exchange(machine.revoked, false) && machine.instance) ports_.follow(name, true);
+    const bool was_revoked = std::exchange(machine.revoked, false);
+    if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) ports_.follow(name, true);
+    // The detach took its test away, and maybe nothing else yet.
+    if (was_revoked && machine.instance) machine.test_wanted = machine.is_to_be_tested();
     machine.failure.clear();
     if (options.fresh || !machine.instance) {
         // Look again at everything: what somebody else changed meanwhile is mended.
-        machine.image.reset();
+        machine.forget_image();
         machine.exposed.reset();
         machine.granted.reset();
         machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);
@@ -111,13 +114,11 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;
-    machine.test_level.reset();
     machine.failure.clear();
     // What is just being started is revoked as soon as it runs.
     if (machine.instance || machine.under_way == Step::start) {
         machine.revoked = true;
-        machine.verdict = {};
-        machine.tested_usec = 0;
+        forget_verdict(machine);
     }
     if (machine.instance) ports_.follow(name, false);
     replan(machine);
@@ -137,8 +138,9 @@ unsigned Engine::self_test(const std::string& name, std::optional<SelfTestLevel>
                                                  "systemctl start {1}",
                                                  name, our_unit(name)));
     machine.failure.clear();
-    machine.test_level = level;
-    const unsigned id = new_job(JobKind::self_test, name, {false, true, true}).id;
+    Job& job = new_job(JobKind::self_test, name, {false, true, true});
+    job.level = level;
+    const unsigned id = job.id;
     advance(machine);
     return id;
 }
@@ -169,7 +171,7 @@ void Engine::add_changes(const std::string& name, const std::vector<Change>& cha
 
 // Whether a running job still waits for something that is under way or about to be. May state its next wish.
 bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
-    if (job.kind == JobKind::detach || !machine.obstacle().empty()) return false;
+    if (job.kind == JobKind::detach || machine.revoked || !machine.obstacle().empty()) return false;
     if (generation_pending()) return true;
     if (job.options.start && !machine.instance) return !job.start_tried;
     const bool off = machine.policy->self_test == SelfTestLevel::off && job.kind != JobKind::self_test;
@@ -182,10 +184,16 @@ bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
 std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const Job& job) const {
     if (job.kind == JobKind::detach) {
         if (!machine.failure.empty()) return {JobResult::failed, machine.failure};
+        if (machine.revoked) return {JobResult::done, "detached until the machine starts again"};
         return {JobResult::done,
-                machine.revoked ? "detached until the machine starts again" : "the machine is not running"};
+                machine.instance ? "the machine ended meanwhile and has started again" : "the machine is not running"};
     }
     if (const std::string obstacle = machine.obstacle(); !obstacle.empty()) return {JobResult::failed, obstacle};
+    // A job that came after the test had begun, which then said on_failure: detach.
+    if (machine.revoked)
+        return {JobResult::failed, machine.verdict.result == VerdictResult::failed
+                                       ? machine.verdict.summary
+                                       : "detached until the machine starts again"};
     if (!machine.instance) {
         const bool needs_it = job.options.start || job.kind == JobKind::self_test;
         if (needs_it)

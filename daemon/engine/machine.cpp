@@ -10,7 +10,13 @@ namespace cuda_nspawn {
 namespace {
 
 bool all_within(const std::vector<DeviceNode>& some, const std::vector<DeviceNode>& all) {
-    return std::includes(all.begin(), all.end(), some.begin(), some.end());
+    return std::all_of(some.begin(), some.end(),
+                       [&](const DeviceNode& node) { return std::find(all.begin(), all.end(), node) != all.end(); });
+}
+
+// Whether a rule may be there that must go. Where the rules are not known, what was ever lent may be open.
+bool is_too_open(const Machine& machine, const std::vector<DeviceNode>& wanted) {
+    return (wanted.empty() && !machine.granted) || !all_within(machine.granted.value_or(machine.lent), wanted);
 }
 
 }  // namespace
@@ -61,12 +67,13 @@ std::string_view to_string(State state) {
 
 Step next_step(const Machine& machine) {
     if (machine.under_way != Step::none || !machine.failure.empty()) return Step::none;
-    if (machine.ended) return Step::release;
-    // A file that cannot be read says nothing about what the admin wants: hands off until it can.
-    if (!machine.policy && !machine.policy_errors.empty()) return Step::none;
+    if (!machine.ended.empty()) return Step::release;
     const Plan& plan = machine.planned.plan;
     const std::vector<DeviceNode> wanted = machine.wanted_nodes();
-    const bool too_open = machine.granted ? !all_within(*machine.granted, wanted) : wanted.empty();
+    const bool too_open = is_too_open(machine, wanted);
+    // A file that cannot be read says nothing about what the admin wants: hands off until it can. A detach says it.
+    const bool hands_off = !machine.policy && !machine.policy_errors.empty();
+    if (hands_off) return machine.instance && machine.revoked && too_open ? Step::grant : Step::none;
     if (machine.instance && !machine.on_hold && too_open) return Step::grant;
     if (machine.policy && !machine.image) return Step::look;
     if (machine.on_hold) return Step::none;
@@ -83,6 +90,11 @@ Step next_step(const Machine& machine) {
 bool test_is_due(const Machine& machine) {
     return machine.test_wanted && !machine.testing && machine.instance && machine.under_way == Step::none &&
            next_step(machine) == Step::none && machine.is_granted() && machine.obstacle().empty();
+}
+
+void Machine::forget_image() {
+    image.reset();
+    look_overtaken = under_way == Step::look;
 }
 
 std::vector<DeviceNode> Machine::wanted_nodes() const {
@@ -105,8 +117,8 @@ State Machine::state(bool generation_pending) const {
     if (!failure.empty()) return State::failed;
     if (!obstacle().empty()) return State::blocked;
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
-    if (generation_pending || ended || !exposed || *exposed != planned.plan) return State::preparing;
-    if (!instance) return State::ready;
+    if (generation_pending || !ended.empty() || !exposed || *exposed != planned.plan) return State::preparing;
+    if (!instance) return reload_due ? State::preparing : State::ready;  // as systemd has read it
     if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
     if (revoked) return State::detached;
     return is_granted() ? State::attached : State::preparing;

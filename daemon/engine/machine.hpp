@@ -40,19 +40,21 @@ struct Machine {
     bool revoked = false;                   // Detach: until this instance ends
     bool start_wanted = false;
     bool test_wanted = false;
-    std::optional<SelfTestLevel> test_level;  // of the test that is wanted; nothing: the policy's
 
     // Facts
     std::optional<Image> image;   // nothing: has to be looked at
     Planned planned;              // from policy, driver, image and revoked: see Engine::replan()
     std::optional<Plan> exposed;  // what is on disk; nothing: not known, or changed by somebody
+    std::vector<Plan> on_disk;    // those that may be there, whatever is known: the last, and the one under way
+    bool half_exposed = false;    // a failed exposure may have changed files and units without saying so
     std::vector<std::string> expose_errors;
     std::vector<std::string> notes;
     std::uint64_t epoch = 0;
     bool reload_due = false;
     std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
     std::optional<Instance> instance;    // running
-    std::optional<Instance> ended;       // to be released
+    std::vector<Instance> ended;         // to be released
+    std::vector<Instance> unreleased;    // that failed, and another instance ran: tried again when it has ended
     bool mounted = true;                 // the instance has the two mounts
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
     bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows
@@ -70,8 +72,11 @@ struct Machine {
     // Under way
     Step under_way = Step::none;
     bool testing = false;
-    bool disturbed = false;  // the test saw files or rules change
+    bool disturbed = false;       // the test saw files or rules change
+    bool look_overtaken = false;  // image or settings changed while a look was under way
 
+    void forget_image();  // what a look that is under way has read may be old already
+    bool is_to_be_tested() const { return policy && policy->self_test != SelfTestLevel::off; }
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
     std::string obstacle() const;                  // why there is nothing to grant; empty if there is

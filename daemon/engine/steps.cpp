@@ -38,6 +38,7 @@ void Engine::begin(Machine& machine, Step step) {
         case Step::expose: {
             machine.exposed_in_doubt = false;
             const Plan plan = machine.planned.plan;
+            machine.on_disk.push_back(plan);
             ports_.expose(plan, false,
                           [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
             break;
@@ -55,11 +56,13 @@ void Engine::begin(Machine& machine, Step step) {
             });
             break;
         case Step::release:
-            ports_.release(*machine.ended, [this, name, ended = *machine.ended](const std::string& failure) {
-                Machine& released = machines_.at(name);
-                if (released.ended == ended) released.ended.reset();  // another may have ended since
-                step_done(name, Step::release, failure);
-            });
+            ports_.release(machine.ended.front(),
+                           [this, name, ended = machine.ended.front()](const std::string& failure) {
+                               Machine& released = machines_.at(name);
+                               if (failure.empty() || released.instance) std::erase(released.ended, ended);
+                               if (!failure.empty() && released.instance) released.unreleased.push_back(ended);
+                               step_done(name, Step::release, failure);
+                           });
             break;
         case Step::start:
             ports_.start(name, [this, name](const std::string& failure) { on_started(name, failure); });
@@ -87,37 +90,43 @@ void Engine::begin_grant(Machine& machine) {
         if (std::find(machine.lent.begin(), machine.lent.end(), node) == machine.lent.end())
             machine.lent.push_back(node);
     if (machine.lent.size() != before) remember(machine);
-    ports_.grant(instance, rules, [this, name, instance, nodes = rules.granted](Granted granted) {
-        on_granted(name, instance, nodes, std::move(granted));
+    ports_.grant(instance, rules, [this, name, instance, nodes = rules.granted](const Granted& granted) {
+        on_granted(name, instance, nodes, granted);
     });
 }
 
 // A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it
-// has any. Who detaches stops the unit by himself.
+// has any. Who detaches stops the unit by himself, and the verdict that did it stays.
 void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     if (!machine.instance || machine.revoked) return;
     const bool has_gpus = !plan.nodes.empty();
-    if (machine.exposed && machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
-    machine.test_wanted = has_gpus && machine.policy && machine.policy->self_test != SelfTestLevel::off;
+    if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
+    machine.test_wanted = has_gpus && machine.is_to_be_tested();
+    forget_verdict(machine);
+    remember(machine);
 }
 
-void Engine::step_done(const std::string& name, Step step, const std::string& failure) {
+void Engine::step_done(const std::string& name, Step step, const std::string& failure, bool is_wished) {
     Machine& machine = machines_.at(name);
     machine.under_way = Step::none;
     if (step == Step::reload) {
-        machine.reload_due = false;
+        machine.reload_due = !failure.empty();
         machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
     }
     if (!failure.empty()) {
-        machine.failure = failure;
-        machine.failed_step = step;
         observer_.message(Severity::error, name, fmt::format("{} failed: {}", to_string(step), failure));
+        // It stands in the way only if the same would be done again: what was wished meanwhile comes first.
+        if (step == Step::start || (is_wished && next_step(machine) == step)) {
+            machine.failure = failure;
+            machine.failed_step = step;
+        }
     }
     advance(machine);
 }
 
 void Engine::on_looked(const std::string& name, Looked looked) {
     Machine& machine = machines_.at(name);
+    if (std::exchange(machine.look_overtaken, false)) return step_done(name, Step::look, "");  // and looks again
     if (looked.failure.empty()) {
         machine.image = std::move(looked.image);
         replan(machine);
@@ -129,9 +138,15 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
-    if (!exposed.failure.empty()) machine.exposed_in_doubt = true;
-    if (exposed.failure.empty()) {
-        if (!exposed.changes.empty()) follow_exposure(machine, plan);
+    // How far it came is not known: a plan that was there before may be there no more.
+    if (!exposed.failure.empty()) {
+        machine.exposed.reset();
+        machine.half_exposed = true;
+    } else {
+        const bool half_exposed = std::exchange(machine.half_exposed, false);
+        exposed.units_changed = exposed.units_changed || half_exposed;
+        machine.on_disk = {plan};
+        if (!exposed.changes.empty() || half_exposed) follow_exposure(machine, plan);
         // Image or settings changed while the worker was at it: what it read may be old.
         if ((machine.image || !machine.policy) && !exposed.incomplete) machine.exposed = plan;
         if (exposed.incomplete) machine.exposed.reset();
@@ -144,6 +159,7 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
+        if (exposed.units_changed) machine.rules_inherited = false;  // systemd shows the new files to who reads next
         // Changed: once systemd has read them (step reload). Found as they were: since when is not known, but by now.
         machine.rules_since_usec = exposed.units_changed           ? 0
                                    : machine.rules_since_usec != 0 ? machine.rules_since_usec
@@ -155,18 +171,20 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
                                           plan.present ? "made" : "removed", exposed.changes.size(), plan.nodes.size(),
                                           plan.generation.empty() ? "none" : plan.generation));
     }
-    step_done(name, Step::expose, exposed.failure);
+    step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
 }
 
-void Engine::on_granted(const std::string& name, const Instance& instance, std::vector<DeviceNode> nodes,
-                        Granted granted) {
+void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
+                        const Granted& granted) {
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
-    if (same_instance && granted.failure.empty()) machine.granted = std::move(nodes);
-    if (same_instance && !granted.failure.empty()) machine.granted_in_doubt = true;
+    if (same_instance && granted.failure.empty())
+        machine.granted = nodes;
+    else if (same_instance)
+        machine.granted.reset();  // a failure does not say that nothing was set
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
-    step_done(name, Step::grant, same_instance ? granted.failure : "");
+    step_done(name, Step::grant, same_instance ? granted.failure : "", machine.wanted_nodes() == nodes);
 }
 
 void Engine::on_mounted(const std::string& name, const Instance& instance, const std::string& failure) {
@@ -183,8 +201,9 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
     Machine& machine = machines_.at(name);
     machine.start_wanted = false;
     // A detach during the start was meant for what would run.
-    if (!machine.instance && std::exchange(machine.revoked, false)) replan(machine);
-    if (failure.empty() || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it without one
+    const bool withdrawn = !machine.instance && std::exchange(machine.revoked, false);
+    if (withdrawn) replan(machine);
+    if (failure.empty() || withdrawn || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it
     if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
     step_done(name, Step::start,
               fmt::format("there is no image of machine \"{0}\": make one as /var/lib/machines/{0}, or import one with "
@@ -194,17 +213,39 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
 
 // --- the self-test ---------------------------------------------------------------------------------------------------
 
+// What the jobs that wait for a test want of it, or the policy.
+SelfTestLevel Engine::asked_level(const Machine& machine) const {
+    std::optional<SelfTestLevel> asked;
+    for (const auto& [id, job] : jobs_)
+        if (job.machine == machine.name && job.state == JobState::running && job.options.test)
+            asked = std::max(asked, std::optional(job.level.value_or(machine.policy->self_test)));
+    const SelfTestLevel level = asked.value_or(machine.policy->self_test);
+    return level == SelfTestLevel::off ? SelfTestLevel::quick : level;
+}
+
+// Jobs that wait for a test state their wish once more.
+void Engine::test_again(const std::string& name) {
+    for (auto& [id, job] : jobs_)
+        if (job.machine == name && job.state == JobState::running) job.test_tried = false;
+}
+
+// It says nothing of what the machine is now.
+void Engine::forget_verdict(Machine& machine) {
+    machine.verdict = {};
+    machine.tested_usec = 0;
+    test_again(machine.name);
+}
+
 void Engine::begin_test(Machine& machine) {
     machine.test_wanted = false;
     machine.testing = true;
     machine.disturbed = false;
     const std::string name = machine.name;
+    const SelfTestLevel level = asked_level(machine);
     for (auto& [id, job] : jobs_)
         if (job.machine == name && job.state == JobState::running && job.options.test) job.test_tried = true;
     const Instance instance = *machine.instance;
     const Plan plan = *machine.exposed;
-    SelfTestLevel level = std::exchange(machine.test_level, std::nullopt).value_or(machine.policy->self_test);
-    if (level == SelfTestLevel::off) level = SelfTestLevel::quick;
     const TestRequest request{name, level, all_nodes(driver_), plan.nodes, machine.epoch};
     ports_.test(request,
                 [this, name, instance, plan](Tested tested) { on_tested(name, instance, plan, std::move(tested)); });
@@ -218,7 +259,8 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     machine.testing = false;
     // What it saw is neither what was granted before nor what is now.
     if (machine.disturbed || machine.planned.plan != plan) {
-        machine.test_wanted = !machine.planned.plan.nodes.empty();
+        machine.test_wanted = machine.is_to_be_tested();
+        test_again(name);
         advance(machine);
         return;
     }
