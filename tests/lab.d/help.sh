@@ -10,6 +10,7 @@ runs and tests cuda-nspawn in it. A real NVIDIA driver is used where the machine
 
   demo      the main job, from start to verdict, on two guests of different distributions
   test      the suites; all of them, or those named
+  soak      many rounds of what kills, swaps and restarts
   bench     the measurements
   up        starts the lab, with the project built and installed
   down      ends the lab
@@ -38,6 +39,11 @@ END
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
 Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
+END
+        soak) cat <<'END' ;;
+usage: tests/lab soak [ROUNDS]
+The suite live with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
+about 150 times while guests compute.
 END
         bench) cat <<'END' ;;
 usage: tests/lab bench [--from ARCHIVE] [ARGUMENTS…]

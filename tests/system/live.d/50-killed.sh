@@ -57,7 +57,7 @@ _is_as_it_should() {    # WHEN
 
 # The operation with the process killed at each of its steps, undone in between without a kill.
 _killed_at_each_step() {    # WHO SYSCALLS OPERATION UNDO
-    local who=$1 calls=$2 operation=$3 undo=$4 step pid alive='' belongings
+    local who=$1 calls=$2 operation=$3 undo=$4 step pid alive round belongings
     belongings=$(mktemp)
     "$operation"
     "$undo"
@@ -65,18 +65,22 @@ _killed_at_each_step() {    # WHO SYSCALLS OPERATION UNDO
     wait_until 10 _has_no_leaf
     _belongings >"$belongings"
     "$undo"
-    for ((step = 1; step < 200; step++)); do
-        pid=$("$who")
-        _trap_at "$pid" "$calls" "$step"
-        "$operation"
-        _was_killed "$pid" || alive=yes
-        _is_as_it_should "$operation, killed at step $step ($calls)"
-        [ -z "$alive" ] || break
-        "$undo"
+    for ((round = 0; round < rounds; round++)); do
+        alive=''
+        for ((step = 1; step < 200; step++)); do
+            pid=$("$who")
+            _trap_at "$pid" "$calls" "$step"
+            "$operation"
+            _was_killed "$pid" || alive=yes
+            _is_as_it_should "$operation, killed at step $step ($calls)"
+            [ -z "$alive" ] || break
+            "$undo"
+        done
+        echo "$operation: $((step - 1)) steps"
+        [ "$step" -gt 1 ]
+        [ "$((round + 1))" -eq "$rounds" ] || "$undo"
     done
-    echo "$operation: $((step - 1)) steps"
     rm "$belongings"
-    [ "$step" -gt 1 ]
 }
 
 # Where each of these cases begins: all are attached and one computes, from the first case to the last.
