@@ -47,8 +47,8 @@ const std::string machine_interface = std::string(cuda_nspawn::names::bus_name) 
 
 // A job ends by its own time limits; the call waits as long as it takes.
 constexpr auto as_long_as_it_takes = std::chrono::hours(24);
-constexpr int most_tries = 5;
-constexpr auto pause_between_tries = std::chrono::seconds(1);
+constexpr int most_tries = 20;
+constexpr auto pause_between_tries = std::chrono::milliseconds(100);
 // More than its worker has; less than a stopping unit has.
 constexpr auto time_for_holders = std::chrono::seconds(35);
 
