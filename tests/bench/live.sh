@@ -3,10 +3,14 @@
 
 live=bench-live plain=bench-plain
 live_count=0
+layers=/run/bench-layers
 
 # All machines have one tree: a layer of its own each, since a copy each would fill the host's memory.
 add_machine() {    # NAME
-    local layer=/var/tmp/bench-layers/$1
+    local layer=$layers/$1
+    # A layer lies on no overlay, as the host's root may be.
+    mkdir -p "$layers"
+    mountpoint --quiet "$layers" || mount -t tmpfs -o size=50% bench-layers "$layers"
     mkdir -p "$layer/upper" "$layer/work" "/var/lib/machines/$1"
     # Only what is changed of a file is copied: -U gives all of them another owner.
     mount -t overlay -o "lowerdir=/usr/share/lab/guests/$suite,upperdir=$layer/upper,workdir=$layer/work,metacopy=on" \
@@ -16,7 +20,7 @@ add_machine() {    # NAME
 remove_machine() {    # NAME
     rm -f "$policies/$1.yaml"
     if mountpoint --quiet "/var/lib/machines/$1"; then umount "/var/lib/machines/$1"; fi
-    rm -rf "/var/lib/machines/$1" "/var/tmp/bench-layers/$1"
+    rm -rf "/var/lib/machines/$1" "${layers:?}/$1"
 }
 
 live_machines() { find /var/lib/machines -maxdepth 1 -name "$live-*" -printf '%f\n' | sort -V; }
@@ -26,6 +30,8 @@ clean_live() {
     mapfile -t all < <(live_machines)
     end_machines "${all[@]}" $plain
     for machine in "${all[@]}" $plain; do remove_machine "$machine"; done
+    if mountpoint --quiet "$layers"; then umount "$layers"; fi
+    live_count=0
 }
 
 has_passed() { [ "$(property "$1" Verdict)" = passed ]; }

@@ -3,7 +3,9 @@
 
 by_unit=by-unit            # Debian 13, systemctl start
 by_machinectl=by-ctl       # Debian 11, machinectl start
-by_hand=by-hand            # Debian 12, systemd-nspawn from a shell
+by_hand=by-hand            # Debian 12, or 13 where that is not there, systemd-nspawn from a shell
+of_by_hand=trixie
+[ ! -d /usr/share/lab/guests/bookworm ] || of_by_hand=bookworm
 all_machines=("$by_unit" "$by_machinectl" "$by_hand" down12 copy-of renamed imported)
 rounds=${ROUNDS:-1}
 
@@ -24,7 +26,7 @@ _all_are_attached() {
     local machine
     [ -d "/var/lib/machines/$by_unit" ] || _make_live trixie "$by_unit"
     [ -d "/var/lib/machines/$by_machinectl" ] || _make_live bullseye "$by_machinectl"
-    [ -d "/var/lib/machines/$by_hand" ] || _make_live bookworm "$by_hand"
+    [ -d "/var/lib/machines/$by_hand" ] || _make_live "$of_by_hand" "$by_hand"
     for machine in "$by_unit" "$by_machinectl"; do is_running "$machine" || boot "$machine"; done
     machinectl show "$by_hand" >/dev/null 2>&1 </dev/null || _start_by_hand "$by_hand"
     for machine in "$by_unit" "$by_machinectl" "$by_hand"; do

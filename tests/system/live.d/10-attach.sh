@@ -31,7 +31,7 @@ a_guest_that_machinectl_started_before_it_had_a_policy() {
 }
 
 a_guest_that_somebody_started_by_hand_before_it_had_a_policy() {
-    _make_live bookworm "$by_hand"
+    _make_live "$of_by_hand" "$by_hand"
     _start_by_hand "$by_hand"
     _gets_it_by_its_policy "$by_hand"
 }
