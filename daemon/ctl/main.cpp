@@ -4,7 +4,10 @@
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-daemon.h>
 
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
 #include <functional>
 #include <map>
 #include <string>
@@ -24,6 +27,7 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
       --start              start the machine when it does not run
       --test               succeed only if the self-test passed
       --fresh              look at everything again, test again
+      --or-detach          when ended by SIGTERM before it is done: detach
   detach MACHINE           take the GPUs from the running machine until it starts again
       --unless-stopping    do nothing if the machine's own unit is stopping
   test MACHINE             run the self-test in the machine
@@ -163,7 +167,8 @@ int call_job(const Arguments& arguments, const std::string& method, const Option
 
 int attach(const Arguments& arguments) {
     Options options{{"wait", sdbus::Variant(true)}};
-    for (const auto& [flag, set] : arguments.flags) options[flag] = sdbus::Variant(set);
+    for (const auto& [flag, set] : arguments.flags)
+        if (flag != "or-detach") options[flag] = sdbus::Variant(set);
     call_job(arguments, "Attach", options);
     const Properties properties = machine_properties(machine_path(arguments.machine));
     fmt::print("{}: {}\n", arguments.machine, text(properties, "StateText"));
@@ -293,7 +298,7 @@ const std::map<std::string, Command>& commands() {
     static const std::map<std::string, Command> table{
         {"list", {Command::nothing, {}, list}},
         {"status", {Command::maybe_machine, {}, status}},
-        {"attach", {Command::machine, {"start", "test", "fresh"}, attach}},
+        {"attach", {Command::machine, {"start", "test", "fresh", "or-detach"}, attach}},
         {"detach", {Command::machine, {"unless-stopping"}, detach}},
         {"holders", {Command::maybe_machine, {}, holders}},
         {"test", {Command::machine, {}, test}},
@@ -316,6 +321,26 @@ int insist(const Command& command, const Arguments& arguments) {
             fmt::print(stderr, "cuda-nspawnd went away before it answered; asking again\n");
             std::this_thread::sleep_for(pause_between_tries);
         }
+}
+
+// For a unit whose start is cut short by its stop. Before any other thread exists, which would take the signal.
+std::thread detach_at_termination(const std::string& machine) {
+    sigset_t termination;
+    sigemptyset(&termination);
+    sigaddset(&termination, SIGTERM);
+    sigprocmask(SIG_BLOCK, &termination, nullptr);
+    return std::thread([termination, machine] {
+        int signal = 0;
+        if (sigwait(&termination, &signal) != 0) return;
+        int status = 1;
+        try {
+            status = detach({"detach", machine, {{"unless-stopping", true}}});
+        } catch (const std::exception& error) {
+            fmt::print(stderr, "{}\n", error.what());
+        }
+        std::fflush(stdout);
+        std::_Exit(status);
+    });
 }
 
 int wrong_usage(const std::string& sentence) {
@@ -349,6 +374,7 @@ int run(const std::vector<std::string>& words) {
     if (plain.size() > (command.needs == Command::nothing ? 1 : 2))
         return wrong_usage(fmt::format("\"{}\" is one argument too many for {}.", plain.back(), plain[0]));
     if (plain.size() > 1) arguments.machine = plain[1];
+    if (arguments.flags.contains("or-detach")) detach_at_termination(arguments.machine).detach();
     return insist(command, arguments);
 }
 

@@ -23,7 +23,8 @@
 namespace cuda_nspawn {
 namespace {
 
-constexpr ProgramLimits adoption_limits{std::chrono::seconds{30}, std::size_t{16} * 1024};
+// The guest may just be booting.
+constexpr ProgramLimits adoption_limits{std::chrono::seconds{60}, std::size_t{16} * 1024};
 
 // A mount that hangs nowhere yet, and the name it gets in the guest's /run.
 struct Loose {

@@ -1,26 +1,34 @@
 # shellcheck shell=bash disable=SC2154 # the parts of the bench share its variables
 # Attach, detach and swap while 1, 10 and 100 machines run.
 
-live=bench-live plain=bench-plain
+live=bench-live plain=bench-plain base=bench-base
 live_count=0
 layers=/run/bench-layers
 
-# All machines have one tree: a layer of its own each, since a copy each would fill the host's memory.
+# All machines are layers over one tree, since a copy each would fill the host's memory. systemd-nspawn would give every
+# file of a layer to its users and copy it by that, so all have the same users, those of the tree below.
+make_base() {
+    lab-guest "$suite" $base
+    settings_of $base
+    boot $base
+    end_machines $base
+    mkdir -p $layers
+    mount -t tmpfs -o size=50% bench-layers $layers    # not on an overlay, as the host's root may be
+}
+
+settings_of() { mkdir -p /etc/systemd/nspawn && printf '%s\n' '[Exec]' 'PrivateUsers=1073741824:65536' >"/etc/systemd/nspawn/$1.nspawn"; }
+
 add_machine() {    # NAME
-    local layer=$layers/$1
-    # A layer lies on no overlay, as the host's root may be.
-    mkdir -p "$layers"
-    mountpoint --quiet "$layers" || mount -t tmpfs -o size=50% bench-layers "$layers"
-    mkdir -p "$layer/upper" "$layer/work" "/var/lib/machines/$1"
-    # Only what is changed of a file is copied: -U gives all of them another owner.
-    mount -t overlay -o "lowerdir=/usr/share/lab/guests/$suite,upperdir=$layer/upper,workdir=$layer/work,metacopy=on" \
-        overlay "/var/lib/machines/$1"
+    mkdir -p "$layers/$1/upper" "$layers/$1/work" "/var/lib/machines/$1"
+    mount -t overlay -o "lowerdir=/var/lib/machines/$base,upperdir=$layers/$1/upper,workdir=$layers/$1/work" overlay "/var/lib/machines/$1"
+    chown --reference=/var/lib/machines/$base "/var/lib/machines/$1"
+    settings_of "$1"
 }
 
 remove_machine() {    # NAME
-    rm -f "$policies/$1.yaml"
+    rm -f "$policies/$1.yaml" "/etc/systemd/nspawn/$1.nspawn"
     if mountpoint --quiet "/var/lib/machines/$1"; then umount "/var/lib/machines/$1"; fi
-    rm -rf "/var/lib/machines/$1" "${layers:?}/$1"
+    rm -rf "/var/lib/machines/$1"
 }
 
 live_machines() { find /var/lib/machines -maxdepth 1 -name "$live-*" -printf '%f\n' | sort -V; }
@@ -29,8 +37,8 @@ clean_live() {
     local -a all
     mapfile -t all < <(live_machines)
     end_machines "${all[@]}" $plain
-    for machine in "${all[@]}" $plain; do remove_machine "$machine"; done
-    if mountpoint --quiet "$layers"; then umount "$layers"; fi
+    for machine in "${all[@]}" $plain $base; do remove_machine "$machine"; done
+    if mountpoint --quiet $layers; then umount $layers; fi
     live_count=0
 }
 
@@ -80,6 +88,7 @@ time_swap() {    # VERSION
 measure_live() {
     local count attach allow detach deny round
     clean_live
+    make_base
     add_machine $plain
     boot $plain
     for count in $machines; do

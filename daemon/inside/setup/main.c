@@ -19,6 +19,8 @@
  * starts in 2 seconds, which 254 and newer apply and 247 cannot be told to lift. */
 #define SETTLE_MILLISECONDS 25
 #define UNIT_DIRECTORY "/run/systemd/system"
+#define SYSTEMD_SOCKET "/run/systemd/private"
+#define SYSTEMD_SECONDS 40
 #define SYSTEMCTL_SECONDS 20
 
 static unsigned long long read_epoch(void) {
@@ -76,12 +78,23 @@ static int remove_all(void) {
     return report_has_errors() ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* The guest may just be booting. */
+static bool wait_for_systemd(void) {
+    for (int tries = 0; tries < SYSTEMD_SECONDS * 20; tries++) {
+        if (access(SYSTEMD_SOCKET, F_OK) == 0) return true;
+        nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000L}, NULL);
+    }
+    fail("this guest's systemd does not listen on %s after %d s", SYSTEMD_SOCKET, SYSTEMD_SECONDS);
+    return false;
+}
+
 /* The guest's PID 1 does not look in our directory, so the units are linked to where it looks; /run forgets them with
  * the guest's end. Restarted and not started: what is mounted now may be in the place of something that went. */
 static int adopt(void) {
     static const char* const units[] = {"cuda-nspawn-setup.service", "cuda-nspawn-refresh.service",
                                         "cuda-nspawn-refresh.path"};
     char path[128], target[128], reason[1024];
+    if (!wait_for_systemd()) return EXIT_FAILURE;
     if (mkdir(UNIT_DIRECTORY, 0755) < 0 && errno != EEXIST)
         fail("%s cannot be made: %s", UNIT_DIRECTORY, strerror(errno));
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {

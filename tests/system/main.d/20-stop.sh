@@ -17,7 +17,7 @@ stop_takes_the_GPU_and_leaves_the_machine_running() {
     refused in_guest "$thirteen" nvidia-smi -L
 }
 
-_has_no_nodes() { [ -z "$(in_guest "$1" find /dev -name 'nvidia*')" ]; }
+_has_no_nodes() { [ -z "$(in_guest "$1" find /dev ! -type d -name 'nvidia*')" ]; }
 
 a_detached_machine_stays_so_after_a_daemon_reload() {
     systemctl daemon-reload
@@ -112,6 +112,9 @@ reload_mends_what_somebody_changed() {
     is_attached "$thirteen"
     same "the door" "$(door "$thirteen" "$(node_of 0)")" open
     sees_exactly "$thirteen" 0
+    # What somebody set by himself stays his, so he takes it back.
+    rm -r "/run/systemd/system.control/$(unit_of "$thirteen").d"
+    systemctl daemon-reload
 }
 
 stop_and_start_in_quick_succession_end_as_asked_last() {
