@@ -4,6 +4,9 @@
 #include <sdbus-c++/sdbus-c++.h>
 #include <systemd/sd-daemon.h>
 
+#include <unistd.h>
+
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -323,6 +326,14 @@ int insist(const Command& command, const Arguments& arguments) {
         }
 }
 
+// What was begun fails by the detach, and must not end the process before that is done.
+std::atomic<bool> is_terminating{false};
+
+int exit_unless_terminating(int status) {
+    while (is_terminating) ::pause();
+    return status;
+}
+
 // For a unit whose start is cut short by its stop. Before any other thread exists, which would take the signal.
 std::thread detach_at_termination(const std::string& machine) {
     sigset_t termination;
@@ -332,6 +343,7 @@ std::thread detach_at_termination(const std::string& machine) {
     return std::thread([termination, machine] {
         int signal = 0;
         if (sigwait(&termination, &signal) != 0) return;
+        is_terminating = true;
         int status = 1;
         try {
             status = detach({"detach", machine, {{"unless-stopping", true}}});
@@ -382,8 +394,9 @@ int run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
     try {
-        return run({argv + 1, argv + argc});
+        return exit_unless_terminating(run({argv + 1, argv + argc}));
     } catch (const sdbus::Error& error) {
+        exit_unless_terminating(1);
         fmt::print(stderr, "{}\n", error.getMessage());
         tell_systemd(error.getMessage());
         return 1;

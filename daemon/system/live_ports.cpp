@@ -332,10 +332,19 @@ void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
 
 void LivePorts::follow(const std::string& machine, bool active) {
     // What fails says so in the unit itself.
-    if (active) return systemd_.run_job("StartUnit", our_unit(machine), [](const std::string&) {});
-    stopping_.insert(machine);
+    if (active)
+        return systemd_.run_job("StartUnit", our_unit(machine), [this, machine](const std::string&) {
+            if (const auto place = stopping_.find(machine); place != stopping_.end() && place->second)
+                stopping_.erase(place);
+        });
+    stopping_[machine] = false;
     systemd_.stop_if_active(our_unit(machine), [this, machine](const std::string&) {
-        if (const auto place = stopping_.find(machine); place != stopping_.end()) stopping_.erase(place);
+        systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
+            if (state == "deactivating")
+                stopping_[machine] = true;
+            else
+                stopping_.erase(machine);
+        });
     });
 }
 

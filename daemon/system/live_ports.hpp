@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,7 +84,9 @@ private:
     Exposures exposures_;
     Exposures dry_runs_;
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
-    std::multiset<std::string> stopping_;  // machines whose cuda-nspawn@ unit is being stopped by us
+    // Machines whose cuda-nspawn@ unit is being stopped by us; `true`: the stop was overtaken by a start, and the unit
+    // is on its way down still.
+    std::map<std::string, bool> stopping_;
 };
 
 }  // namespace cuda_nspawn

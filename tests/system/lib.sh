@@ -237,15 +237,18 @@ node_of() { printf '%s:%s' "$(major_of nvidia)" "$(gpu_field "$1" minor)"; }    
 # Whether the kernel lets a guest open a device: the host lends it a node for the purpose, the guest opens that.
 # `open` is also a device that has no driver behind it: who is told so was let through the door.
 door() {    # MACHINE MAJOR:MINOR
-    local node=.door.$BASHPID answer
-    mknod -m 666 "/run/cuda-nspawn/machines/$1/dev/$node" c "${2%:*}" "${2#*:}"
-    # shellcheck disable=SC2016 # for the guest's shell
-    answer=$(in_guest "$1" sh -c 'exec 3<>"$1" && echo open' sh "/run/cuda-nspawn/dev/$node" 2>&1) || :
-    rm "/run/cuda-nspawn/machines/$1/dev/$node"
+    local node=.door.$BASHPID answer tries
+    for tries in 1 2 3 4 5; do
+        mknod -m 666 "/run/cuda-nspawn/machines/$1/dev/$node" c "${2%:*}" "${2#*:}"
+        # shellcheck disable=SC2016 # for the guest's shell
+        answer=$(in_guest "$1" sh -c 'exec 3<>"$1" && echo open' sh "/run/cuda-nspawn/dev/$node" 2>&1) || :
+        # What is not the daemon's there, it removes when it has something to do there.
+        if rm "/run/cuda-nspawn/machines/$1/dev/$node" 2>/dev/null; then break; fi
+    done
     case $answer in
         open | *"No such device or address"*) echo open ;;
         *"Operation not permitted"*) echo closed ;;
-        *) echo "$answer" ;;
+        *) echo "$answer, after $tries tries" ;;
     esac
 }
 

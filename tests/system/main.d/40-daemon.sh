@@ -121,7 +121,7 @@ a_worker_without_its_socket_is_named_and_comes_back_with_the_daemon() {
     has "$eleven: StateText" "$(property "$eleven" StateText)" \
         "cuda-nspawn-expose.socket does not listen (Connection refused): start it, or see systemctl status cuda-nspawn-expose.socket"
     systemctl restart cuda-nspawnd
-    systemctl start "cuda-nspawn@$eleven"
+    systemctl reload "cuda-nspawn@$eleven"
     is_attached "$eleven"
 }
 

@@ -101,7 +101,7 @@ a_refresh_with_nothing_to_mend_changes_nothing() {
     face=$(_face_of "$thirteen")
     cuda-nspawnctl refresh
     wait_until 10 _has_verified
-    wait_until 10 _workers_rest
+    wait_until 10 property_is "$thirteen" State attached
     same "$thirteen" "$(_face_of "$thirteen")" "$face"
     same "the journal" "$(journalctl --output=cat --since "$case_begin" --identifier=cuda-nspawnd | wc -l)" 1
 }
@@ -109,7 +109,6 @@ a_refresh_with_nothing_to_mend_changes_nothing() {
 _has_verified() {
     journalctl --output=cat --since "$case_begin" --unit=cuda-nspawnd | grep 'what the machines have is verified (refresh)'
 }
-_workers_rest() { [ -z "$(systemctl list-units --no-legend --state=active,activating 'cuda-nspawn-expose*.service')" ]; }
 
 a_GPU_that_goes_is_named() {
     _simulated_only
