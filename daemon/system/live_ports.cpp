@@ -334,22 +334,43 @@ void LivePorts::follow(const std::string& machine, bool active) {
     // What fails says so in the unit itself.
     if (active)
         return systemd_.run_job("StartUnit", our_unit(machine), [this, machine](const std::string&) {
-            if (const auto place = stopping_.find(machine); place != stopping_.end() && place->second)
-                stopping_.erase(place);
+            if (const auto place = stopping_.find(machine); place == stopping_.end() || place->second)
+                unit_has_stopped(machine);
         });
     stopping_[machine] = false;
+    write_or_warn(stop_mark(machine), [](const fs::path& path) { write_file_atomically(path, ""); });
     systemd_.stop_if_active(our_unit(machine), [this, machine](const std::string&) {
         systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
             if (state == "deactivating")
                 stopping_[machine] = true;
             else
-                stopping_.erase(machine);
+                unit_has_stopped(machine);
         });
     });
 }
 
+// For the daemon that comes after one that was killed while it stopped the unit. Older than the unit's own time limit
+// for its stop it means nothing.
+fs::path LivePorts::stop_mark(const std::string& machine) const {
+    return places_.runtime / "state" / (machine + ".stopping");
+}
+
+bool LivePorts::is_stopping_unit(const std::string& machine) const {
+    std::error_code error;
+    const auto written = fs::last_write_time(stop_mark(machine), error);
+    return stopping_.contains(machine) ||
+           (!error && fs::file_time_type::clock::now() - written < std::chrono::seconds(90));
+}
+
+void LivePorts::unit_has_stopped(const std::string& machine) {
+    stopping_.erase(machine);
+    std::error_code ignored;
+    fs::remove(stop_mark(machine), ignored);
+}
+
 void LivePorts::follow_again(const std::string& machine) {
     systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
+        if (state != "deactivating") unit_has_stopped(machine);
         if (state == "inactive") follow(machine, true);
     });
 }

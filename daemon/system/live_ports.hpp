@@ -46,7 +46,7 @@ public:
     void stop(const Instance& instance, Reply<std::string> reply) override;
     void follow(const std::string& machine, bool active) override;
     void follow_again(const std::string& machine) override;
-    bool is_stopping_unit(const std::string& machine) const override { return stopping_.contains(machine); }
+    bool is_stopping_unit(const std::string& machine) const override;
     void test(const TestRequest& request, Reply<Tested> reply) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;
     void remember(const std::string& machine, const Remembered& state) override;
@@ -74,6 +74,8 @@ private:
     bool has_unit_overrides(const std::string& machine) const;
     void note_control_file(const std::string& unit, const DeviceRules& own, const Rules& rules) const;
     std::filesystem::path control_state(const std::string& unit) const;
+    std::filesystem::path stop_mark(const std::string& machine) const;
+    void unit_has_stopped(const std::string& machine);
 
     EventLoop& loop_;
     Systemd& systemd_;

@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 #include "names.hpp"
@@ -59,12 +60,26 @@ int open_beneath(int directory, const char* path, int flags) {
     return static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof how));
 }
 
-// As the owner of the guest's /run: a file system of a user namespace has no files of other users.
-bool make_directory(int run, const char* name) {
+// The host's number of the guest's root (user_namespaces(7): "0 NUMBER COUNT").
+uid_t root_of(pid_t leader, const std::filesystem::path& proc) {
+    std::ifstream map(proc / std::to_string(leader) / "uid_map");
+    std::uint64_t inside = 1;
+    std::uint64_t outside = 0;
+    if (!(map >> inside >> outside) || inside != 0)
+        throw std::runtime_error(fmt::format("process {} has no root among its users", leader));
+    return static_cast<uid_t>(outside);
+}
+
+// As the guest's root and in what is its own: a guest may have bound a directory of the host's over its /run.
+bool make_directory(int run, const char* name, uid_t root) {
     struct stat status{};
     if (::fstat(run, &status) < 0) return false;
+    if (status.st_uid != root) {
+        errno = EPERM;
+        return false;
+    }
     ::setfsgid(status.st_gid);
-    ::setfsuid(status.st_uid);
+    ::setfsuid(root);
     const bool made = ::mkdirat(run, name, 0755) == 0 || errno == EEXIST;
     const int error = errno;
     ::setfsuid(0);
@@ -81,8 +96,8 @@ bool is_same_directory(int one, int other) {
 
 // In the child, in the guest's mount namespace. The target is held by a descriptor, so that what the guest moves
 // meanwhile is only its own loss: a mount can be attached nowhere but in this namespace.
-const char* attach(int run, const Loose& loose) {
-    if (!make_directory(run, loose.name.c_str())) return "make a directory in its /run";
+const char* attach(int run, const Loose& loose, uid_t guest_root) {
+    if (!make_directory(run, loose.name.c_str(), guest_root)) return "make a directory in its /run";
     const FileDescriptor target(open_beneath(run, loose.name.c_str(), O_PATH));
     if (!target) return "open a directory in its /run";
     if (is_same_directory(target.get(), loose.tree.get())) return nullptr;
@@ -91,23 +106,23 @@ const char* attach(int run, const Loose& loose) {
                : nullptr;
 }
 
-const char* attach_all(const RunningMachine& machine, int root, const std::array<Loose, 2>& mounts) {
+const char* attach_all(const RunningMachine& machine, int root, uid_t guest_root, const std::array<Loose, 2>& mounts) {
     if (::setns(machine.pidfd.get(), CLONE_NEWNS) < 0) return "enter its mount namespace";
     const FileDescriptor run(open_beneath(root, "/run", O_RDONLY));
     if (!run) return "open its /run";
     for (const Loose& loose : mounts)
-        if (const char* step = attach(run.get(), loose)) return step;
+        if (const char* step = attach(run.get(), loose, guest_root)) return step;
     return nullptr;
 }
 
-void mount_in_child(const RunningMachine& machine, int root, const std::array<Loose, 2>& mounts) {
+void mount_in_child(const RunningMachine& machine, int root, uid_t guest_root, const std::array<Loose, 2>& mounts) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) throw std::runtime_error("cannot make a pipe");
     const FileDescriptor read_end(ends[0]);
     FileDescriptor write_end(ends[1]);
     const pid_t child = ::fork();
     if (child == 0) {
-        Outcome outcome{attach_all(machine, root, mounts), 0};
+        Outcome outcome{attach_all(machine, root, guest_root, mounts), 0};
         outcome.error = errno;
         ::_exit(::write(write_end.get(), &outcome, sizeof outcome) == sizeof outcome ? 0 : 1);
     }
@@ -139,11 +154,12 @@ void mount_into(const std::string& name, const MountPlaces& places) {
     const RunningMachine machine = find_machine(name, places.proc);
     const FileDescriptor root(
         ::open((places.proc / std::to_string(machine.leader) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const uid_t guest_root = root_of(machine.leader, places.proc);
     if (!root || !machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", name));
     // The directory of the machine has device nodes, the store has none.
     const std::array<Loose, 2> mounts{detach_copy(places.machines / name, names::guest_directory, 0),
                                       detach_copy(places.store, names::guest_store, MOUNT_ATTR_NODEV)};
-    mount_in_child(machine, root.get(), mounts);
+    mount_in_child(machine, root.get(), guest_root, mounts);
     have_units_adopted(machine, places);
 }
 

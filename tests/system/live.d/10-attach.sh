@@ -87,6 +87,32 @@ what_was_mounted_into_it_reaches_neither_store_nor_host() {
     done
 }
 
+# What a guest has bound over its /run is the host's, and stays as it is.
+a_guest_that_binds_a_directory_of_the_hosts_over_its_run_is_refused() {
+    local settings=/etc/systemd/nspawn/$by_machinectl.nspawn
+    end_machines "$by_machinectl"
+    rm "$policies/$by_machinectl.yaml"
+    mkdir -p /srv/of-the-host /etc/systemd/nspawn
+    printf '%s\n' '[Files]' 'Bind=/srv/of-the-host:/mnt' >"$settings"
+    wait_until 10 test ! -e "/run/systemd/nspawn/$by_machinectl.nspawn"
+    boot "$by_machinectl"
+    # In the mount namespace of its first process.
+    in_guest "$by_machinectl" mount --bind /mnt /run
+    policy "$by_machinectl" 'gpus: [0]'
+    wait_until 60 property_has "$by_machinectl" StateText 'cannot make a directory in its /run'
+    same "the host's directory" "$(ls -A /srv/of-the-host)" ""
+    rm "$settings" "$policies/$by_machinectl.yaml"
+    systemctl kill --signal=KILL "$(unit_of "$by_machinectl")"    # it would take long to end by itself
+    wait_until 30 is_down "$by_machinectl"
+    rm -r /srv/of-the-host
+    systemctl reset-failed
+    # A killed nspawn makes the next start fail.
+    systemctl start "$(unit_of "$by_machinectl")" || boot "$by_machinectl"
+    wait_until 30 has_booted "$by_machinectl"
+    policy "$by_machinectl" 'gpus: [0]'
+    wait_for_verdict "$by_machinectl" 0
+}
+
 what_a_guest_unmounts_it_gets_back_when_asked_for() {
     in_guest "$by_unit" umount --lazy /run/cuda-nspawn
     systemctl reload "cuda-nspawn@$by_unit"
