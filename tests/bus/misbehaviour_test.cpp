@@ -244,7 +244,7 @@ TEST_F(BusMisbehaviour, each_method_of_systemd_that_does_not_work_is_named_and_s
 TEST_F(BusMisbehaviour, a_systemd_that_does_not_list_its_units_is_told_to_read_them_again) {
     systemd->fail("ListUnitsByPatterns");
     start_daemon_with("gpus: [0]\n");
-    EXPECT_TRUE(wait_until([&] { return systemd->count("Reload") == 1; }));
+    EXPECT_TRUE(wait_until([&] { return systemd->count("Reload") > 0; }));
 }
 
 TEST_F(BusMisbehaviour, a_systemd_that_does_not_read_its_units_fails_the_step) {
