@@ -317,7 +317,7 @@ int insist(const Command& command, const Arguments& arguments) {
     for (int tries = 0;; ++tries) try {
             return command.run(arguments);
         } catch (const sdbus::Error& error) {
-            const std::string name = error.getName();
+            const std::string& name = error.getName();
             const bool gone =
                 name == "org.freedesktop.DBus.Error.NoReply" || name == "org.freedesktop.DBus.Error.Disconnected";
             if (!gone || tries == most_tries) throw;

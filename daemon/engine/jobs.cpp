@@ -120,9 +120,10 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
         machine.revoked = true;
         forget_verdict(machine);
     }
-    if (machine.instance) ports_.follow(name, false);
     replan(machine);
+    // Before the unit is stopped: a daemon that comes after this one takes the stop for ours, and not for a wish.
     remember(machine);
+    if (machine.instance && !by_unit) ports_.follow(name, false);
     advance(machine);
     return id;
 }

@@ -1,33 +1,11 @@
 # shellcheck shell=bash disable=SC2154 # the parts of the bench share its variables
-# Attach, detach and swap while 1, 10 and 100 machines run.
+# Attach, detach and swap while 1, 10 and 100 machines run. Each has a tree of its own, of 100 MiB, in the host's memory.
 
-live=bench-live plain=bench-plain base=bench-base
+live=bench-live plain=bench-plain
 live_count=0
-layers=/run/bench-layers
-
-# All machines are layers over one tree, since a copy each would fill the host's memory. systemd-nspawn would give every
-# file of a layer to its users and copy it by that, so all have the same users, those of the tree below.
-make_base() {
-    lab-guest "$suite" $base
-    settings_of $base
-    boot $base
-    end_machines $base
-    mkdir -p $layers
-    mount -t tmpfs -o size=50% bench-layers $layers    # not on an overlay, as the host's root may be
-}
-
-settings_of() { mkdir -p /etc/systemd/nspawn && printf '%s\n' '[Exec]' 'PrivateUsers=1073741824:65536' >"/etc/systemd/nspawn/$1.nspawn"; }
-
-add_machine() {    # NAME
-    mkdir -p "$layers/$1/upper" "$layers/$1/work" "/var/lib/machines/$1"
-    mount -t overlay -o "lowerdir=/var/lib/machines/$base,upperdir=$layers/$1/upper,workdir=$layers/$1/work" overlay "/var/lib/machines/$1"
-    chown --reference=/var/lib/machines/$base "/var/lib/machines/$1"
-    settings_of "$1"
-}
 
 remove_machine() {    # NAME
-    rm -f "$policies/$1.yaml" "/etc/systemd/nspawn/$1.nspawn"
-    if mountpoint --quiet "/var/lib/machines/$1"; then umount "/var/lib/machines/$1"; fi
+    rm -f "$policies/$1.yaml"
     rm -rf "/var/lib/machines/$1"
 }
 
@@ -37,8 +15,7 @@ clean_live() {
     local -a all
     mapfile -t all < <(live_machines)
     end_machines "${all[@]}" $plain
-    for machine in "${all[@]}" $plain $base; do remove_machine "$machine"; done
-    if mountpoint --quiet $layers; then umount $layers; fi
+    for machine in "${all[@]}" $plain; do remove_machine "$machine"; done
     live_count=0
 }
 
@@ -50,7 +27,7 @@ grow_to() {    # COUNT
     while [ $live_count -lt "$1" ]; do
         live_count=$((live_count + 1))
         machine=$live-$live_count
-        add_machine "$machine"
+        lab-guest "$suite" "$machine"
         policy "$machine" 'gpus: [0]'
         systemctl start "systemd-nspawn@$machine"
     done
@@ -88,8 +65,7 @@ time_swap() {    # VERSION
 measure_live() {
     local count attach allow detach deny round
     clean_live
-    make_base
-    add_machine $plain
+    lab-guest "$suite" $plain
     boot $plain
     for count in $machines; do
         grow_to "$count"
