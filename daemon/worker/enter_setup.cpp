@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t longest_state = std::size_t{64} * 1024;
 constexpr std::chrono::milliseconds first_nudge{250};
+constexpr std::chrono::milliseconds longest_pause{2000};
 
 using Clock = std::chrono::steady_clock;
 
@@ -100,7 +101,7 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
         if (look_again) {
             if (!has_our_mounts(machine, proc)) return std::nullopt;
             touch(epoch_file);
-            pause *= 2;
+            pause = std::min(2 * pause, longest_pause);
         }
     }
 }
