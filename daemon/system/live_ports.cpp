@@ -375,30 +375,27 @@ void LivePorts::follow_again(const std::string& machine) {
     });
 }
 
-void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
-    workers_.run("test", to_json(request), [reply](const std::string& report, const std::string& failure) {
-        Tested tested;
+template <class Report>
+void LivePorts::ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
+                    Reply<Report> reply) {
+    workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
+        Report report;
         try {
-            if (failure.empty()) tested = parse_enter_report(report);
-            tested.failure = failure;
+            if (failure.empty()) report = parse(text);
+            report.failure = failure;
         } catch (const std::exception& error) {
-            tested.failure = error.what();
+            report.failure = error.what();
         }
-        reply(std::move(tested));
+        reply(std::move(report));
     });
 }
 
+void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
+    ask("test", to_json(request), parse_enter_report, std::move(reply));
+}
+
 void LivePorts::holders(const HoldersRequest& request, Reply<Holders> reply) {
-    workers_.run("holders", to_json(request), [reply](const std::string& report, const std::string& failure) {
-        Holders found;
-        try {
-            if (failure.empty()) found = parse_holders_report(report);
-            found.failure = failure;
-        } catch (const std::exception& error) {
-            found.failure = error.what();
-        }
-        reply(std::move(found));
-    });
+    ask("holders", to_json(request), parse_holders_report, std::move(reply));
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -64,6 +65,10 @@ private:
     void gather(Batch<Item>& batch, Item item, void (LivePorts::*send)());
     template <class Item>
     void send_next(Batch<Item>& batch, void (LivePorts::*send)());  // the batch before it has come to its end
+    // One request to a worker whose report has a `failure` of its own.
+    template <class Report>
+    void ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
+             Reply<Report> reply);
     void send_looks();
     void send_exposures();
     void send_dry_runs();

@@ -1,7 +1,7 @@
 /* setup apply    make what is offered usable, take away what is offered no longer
  * setup refresh  the same for a running guest, where the set-up is in force; gathers quick changes
- * setup adopt    tell the guest's systemd of our units and start them: for a guest that was started without our
- * settings setup remove   take everything of ours away */
+ * setup remove   take everything of ours away
+ * setup adopt    have the guest's systemd load and start our units, in a guest that was started without our settings */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
