@@ -4,11 +4,13 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "engine/engine.hpp"
 #include "engine/ports.hpp"
+#include "system/log.hpp"
 
 namespace cuda_nspawn {
 
@@ -16,6 +18,15 @@ namespace cuda_nspawn {
 std::optional<std::string> read_file(const std::filesystem::path& path);
 // By a temporary name and a rename. Throws std::runtime_error that names the file.
 void write_file_atomically(const std::filesystem::path& path, const std::string& text);
+// A memory that cannot be written is worth a word, and no more.
+template <class Write>
+void write_or_warn(const std::filesystem::path& path, Write write) {
+    try {
+        write(path);
+    } catch (const std::runtime_error& error) {
+        log(Severity::warning, "", error.what());
+    }
+}
 
 // All policies of the directories; of files with one name the first directory's wins, as systemd does it.
 struct PolicyFiles {

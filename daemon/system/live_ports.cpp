@@ -18,20 +18,6 @@ namespace cuda_nspawn {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-// A memory that cannot be written is worth a word, and no more.
-template <class Write>
-void write_or_warn(const fs::path& path, Write write) {
-    try {
-        write(path);
-    } catch (const std::runtime_error& error) {
-        log(Severity::warning, "", error.what());
-    }
-}
-
-}  // namespace
-
 template <class Item>
 void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
     batch.items.push_back(std::move(item));
@@ -328,51 +314,6 @@ void LivePorts::start(const std::string& machine, Reply<std::string> reply) {
 
 void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
     systemd_.run_job("StopUnit", instance.unit, std::move(reply));
-}
-
-void LivePorts::follow(const std::string& machine, bool active) {
-    // What fails says so in the unit itself.
-    if (active)
-        return systemd_.run_job("StartUnit", our_unit(machine), [this, machine](const std::string&) {
-            if (const auto place = stopping_.find(machine); place == stopping_.end() || place->second)
-                unit_has_stopped(machine);
-        });
-    stopping_[machine] = false;
-    write_or_warn(stop_mark(machine), [](const fs::path& path) { write_file_atomically(path, ""); });
-    systemd_.stop_if_active(our_unit(machine), [this, machine](const std::string&) {
-        systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
-            if (state == "deactivating")
-                stopping_[machine] = true;
-            else
-                unit_has_stopped(machine);
-        });
-    });
-}
-
-// For the daemon that comes after one that was killed while it stopped the unit. Older than the unit's own time limit
-// for its stop it means nothing.
-fs::path LivePorts::stop_mark(const std::string& machine) const {
-    return places_.runtime / "state" / (machine + ".stopping");
-}
-
-bool LivePorts::is_stopping_unit(const std::string& machine) const {
-    std::error_code error;
-    const auto written = fs::last_write_time(stop_mark(machine), error);
-    return stopping_.contains(machine) ||
-           (!error && fs::file_time_type::clock::now() - written < std::chrono::seconds(90));
-}
-
-void LivePorts::unit_has_stopped(const std::string& machine) {
-    stopping_.erase(machine);
-    std::error_code ignored;
-    fs::remove(stop_mark(machine), ignored);
-}
-
-void LivePorts::follow_again(const std::string& machine) {
-    systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
-        if (state != "deactivating") unit_has_stopped(machine);
-        if (state == "inactive") follow(machine, true);
-    });
 }
 
 template <class Report>

@@ -13,6 +13,7 @@
 #include "system/event_loop.hpp"
 #include "system/machined.hpp"
 #include "system/systemd.hpp"
+#include "system/unit_follower.hpp"
 #include "system/workers.hpp"
 
 namespace cuda_nspawn {
@@ -25,7 +26,12 @@ public:
         std::filesystem::path proc = "/proc";
     };
     LivePorts(EventLoop& loop, Systemd& systemd, Machined& machined, Workers& workers, Places places)
-        : loop_(loop), systemd_(systemd), machined_(machined), workers_(workers), places_(std::move(places)) {}
+        : loop_(loop),
+          systemd_(systemd),
+          machined_(machined),
+          workers_(workers),
+          places_(std::move(places)),
+          follower_(systemd, places_.runtime / "state") {}
 
     // Called when start() learns of the new instance before machined's signal was handled.
     std::function<void(const std::string&, const Instance&)> on_instance;
@@ -45,9 +51,9 @@ public:
     void release(const Instance& instance, Reply<std::string> reply) override;
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;
-    void follow(const std::string& machine, bool active) override;
-    void follow_again(const std::string& machine) override;
-    bool is_stopping_unit(const std::string& machine) const override;
+    void follow(const std::string& machine, bool active) override { follower_.follow(machine, active); }
+    void follow_again(const std::string& machine) override { follower_.follow_again(machine); }
+    bool is_stopping_unit(const std::string& machine) const override { return follower_.is_stopping(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;
     void remember(const std::string& machine, const Remembered& state) override;
@@ -79,21 +85,17 @@ private:
     bool has_unit_overrides(const std::string& machine) const;
     void note_control_file(const std::string& unit, const DeviceRules& own, const Rules& rules) const;
     std::filesystem::path control_state(const std::string& unit) const;
-    std::filesystem::path stop_mark(const std::string& machine) const;
-    void unit_has_stopped(const std::string& machine);
 
     EventLoop& loop_;
     Systemd& systemd_;
     Machined& machined_;
     Workers& workers_;
     Places places_;
+    UnitFollower follower_;
     Batch<std::pair<std::string, Reply<Looked>>> looks_;
     Exposures exposures_;
     Exposures dry_runs_;
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
-    // Machines whose cuda-nspawn@ unit is being stopped by us; `true`: the stop was overtaken by a start, and the unit
-    // is on its way down still.
-    std::map<std::string, bool> stopping_;
 };
 
 }  // namespace cuda_nspawn
