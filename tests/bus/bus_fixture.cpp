@@ -203,6 +203,17 @@ std::vector<Signal> BusFixture::signals() {
     return signals_;
 }
 
+void BusFixture::hear_all() {
+    // A future's answer is dispatched behind the signals that came before it. The first may overtake what the daemon's
+    // loop sends at the end of its round; the second is read in a later one.
+    for (int round = 0; round < 2; ++round)
+        proxy_at("/org/cudanspawn1")
+            ->callMethodAsync("Ping")
+            .onInterface("org.freedesktop.DBus.Peer")
+            .getResultAsFuture<>()
+            .get();
+}
+
 unsigned BusFixture::count_signals(const std::string& member, const std::string& path, const std::string& word) {
     const auto heard = signals();
     return static_cast<unsigned>(std::count_if(heard.begin(), heard.end(), [&](const Signal& signal) {

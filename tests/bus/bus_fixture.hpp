@@ -96,6 +96,8 @@ protected:
     std::string text(const std::string& machine_name, const std::string& property);
     std::vector<std::string> list(const std::string& machine_name, const std::string& property);
     std::vector<Signal> signals();
+    // Returns when what the daemon had to signal until now has been heard.
+    void hear_all();
     unsigned count_signals(const std::string& member, const std::string& path, const std::string& word = "");
     std::unique_ptr<sdbus::IProxy> proxy_at(const std::string& path);
 

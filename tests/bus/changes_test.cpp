@@ -236,6 +236,7 @@ TEST_F(BusChanges, a_refresh_mends_a_node_that_vanished) {
 TEST_F(BusChanges, a_refresh_with_nothing_to_mend_changes_nothing) {
     run_a();
     const auto before = tested();
+    hear_all();
     const auto signals_before = signals().size();
     const auto rules = systemd->rules();
     const auto calls = systemd->count("SetUnitProperties");
@@ -243,6 +244,7 @@ TEST_F(BusChanges, a_refresh_with_nothing_to_mend_changes_nothing) {
     call<>("Refresh");
     ASSERT_TRUE(wait_until([&] { return systemd->count("SetUnitProperties") == calls + 1; }));
     call<>("Reload");  // answered after what was begun
+    hear_all();
     EXPECT_EQ(tested(), before);
     EXPECT_EQ(systemd->rules(), rules);
     EXPECT_EQ(signals().size(), signals_before);
