@@ -105,11 +105,13 @@ void Daemon::begin() {
     refresh_driver("start");
     read_policies();
     adopt_leftovers();
-    service_.open(*connection_, engine_,
-                  {[this] { refresh_driver("attach"); }, [this] { refresh(); }, [this] { read_policies(); },
-                   [this](const std::string& name) {
-                       engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
-                   }});
+    service_.open(
+        *connection_, engine_,
+        {[this] { refresh_driver("attach"); }, [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
+         [this] { refresh(); }, [this] { read_policies(); },
+         [this](const std::string& name) {
+             engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
+         }});
     on_change();
 }
 

@@ -16,6 +16,7 @@ namespace cuda_nspawn::bus {
 // What Manager's verbs ask of the host; the loop's owner knows how.
 struct HostVerbs {
     std::function<void()> look_at_driver;
+    std::function<void()> look_at_driver_when_idle;
     std::function<void()> refresh;  // that, and verifies what all machines have
     std::function<void()> reload;
     // Reads one machine's policy again, so that a file written a moment ago counts.

@@ -141,6 +141,7 @@ bool Engine::inherits_rules(const Machine& machine) {
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
+    machine.follow_due = false;
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
     // What its unit may have given it when it started, whether we know so or not.
@@ -168,7 +169,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     remember(machine);
     observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));
     // systemd starts our unit with the machine, but not when it was active still from the instance before.
-    if (machine.policy && machine.policy->wants_gpus()) ports_.follow(machine.name, !machine.revoked);
+    if (machine.policy && machine.policy->wants_gpus()) follow(machine, !machine.revoked);
 }
 
 void Engine::machine_ended(const std::string& name) {
@@ -190,7 +191,7 @@ void Engine::machine_ended(const std::string& name) {
     machine.failure.clear();
     remembered_.erase(name);
     ports_.forget(name);
-    ports_.follow(name, false);
+    follow(machine, false);
     observer_.message(Severity::info, name, "machine ended");
     replan(machine);
     advance(machine);

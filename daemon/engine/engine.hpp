@@ -83,6 +83,8 @@ private:
     void advance(Machine& machine);
     void begin(Machine& machine, Step step);
     std::vector<DeviceNode> closable_nodes(const Machine& machine) const;
+    void follow(Machine& machine, bool active);
+    void follow_if_due(Machine& machine, Step next);
     void follow_exposure(Machine& machine, const Plan& plan);
     void step_done(const std::string& name, Step step, const std::string& failure, bool is_wished = true);
     void on_looked(const std::string& name, Looked looked);

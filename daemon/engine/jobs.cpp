@@ -87,7 +87,7 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     const unsigned id = new_job(JobKind::attach, name, options).id;
     supersede(name, JobKind::attach);
     const bool was_revoked = std::exchange(machine.revoked, false);
-    if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) ports_.follow(name, true);
+    if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) follow(machine, true);
     // The detach took its test away, and maybe nothing else yet.
     if (was_revoked && machine.instance) machine.test_wanted = machine.is_to_be_tested();
     machine.failure.clear();
@@ -114,6 +114,7 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;
+    machine.follow_due = false;
     machine.failure.clear();
     // What is just being started is revoked as soon as it runs.
     if (machine.instance || machine.under_way == Step::start) {
@@ -123,7 +124,7 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     replan(machine);
     // Before the unit is stopped: a daemon that comes after this one takes the stop for ours, and not for a wish.
     remember(machine);
-    if (machine.instance && !by_unit) ports_.follow(name, false);
+    if (machine.instance && !by_unit) follow(machine, false);
     advance(machine);
     return id;
 }

@@ -12,6 +12,7 @@ namespace cuda_nspawn {
 
 void Engine::advance(Machine& machine) {
     const Step step = next_step(machine);
+    follow_if_due(machine, step);
     if (step != Step::none) {
         begin(machine, step);
     } else if (test_is_due(machine)) {
@@ -95,12 +96,24 @@ void Engine::begin_grant(Machine& machine) {
     });
 }
 
+// The unit is stopped at once, and started when all is given: PID 1, which does one thing at a time, would else start a
+// process before it opens the door. What failed is given no more, and the unit says why.
+void Engine::follow(Machine& machine, bool active) {
+    machine.follow_due = active;
+    if (!active) ports_.follow(machine.name, false);
+}
+
+void Engine::follow_if_due(Machine& machine, Step next) {
+    const bool all_is_given = machine.under_way == Step::none && (next == Step::none || next == Step::reload);
+    if (all_is_given && std::exchange(machine.follow_due, false)) ports_.follow(machine.name, true);
+}
+
 // A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it
 // has any. Who detaches stops the unit by himself, and the verdict that did it stays.
 void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     if (!machine.instance || machine.revoked) return;
     const bool has_gpus = !plan.nodes.empty();
-    if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) ports_.follow(machine.name, has_gpus);
+    if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) follow(machine, has_gpus);
     machine.test_wanted = has_gpus && machine.is_to_be_tested();
     forget_verdict(machine);
     remember(machine);

@@ -166,11 +166,11 @@ void Systemd::run_job(const std::string& verb, const std::string& unit, Reply<st
     enqueue(verb, unit, [reply = std::move(reply)](const JobEnd& end) { reply(end.failure); });
 }
 
-void Systemd::enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply) {
+void Systemd::enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply, const std::string& mode) {
     ++starting_;
     manager_->callMethodAsync(verb)
         .onInterface(manager_interface)
-        .withArguments(unit, "replace")
+        .withArguments(unit, mode)
         .uponReplyInvoke([this, verb, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& job) {
             const auto early = error ? decltype(early_results_)::node_type() : early_results_.extract(job);
             // What is left then are jobs of others.
@@ -201,6 +201,11 @@ void Systemd::stop_if_active(const std::string& unit, Reply<std::string> reply) 
         if (state != "active") return reply("");
         run_job("StopUnit", unit, reply);
     });
+}
+
+// A job of mode "fail" takes no other's place.
+void Systemd::wait_for_rest(const std::string& unit, Reply<std::string> reply) {
+    enqueue("StopUnit", unit, [reply = std::move(reply)](const JobEnd& end) { reply(end.failure); }, "fail");
 }
 
 void Systemd::reload(Reply<std::string> reply) {

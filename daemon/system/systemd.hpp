@@ -39,6 +39,8 @@ public:
     void get_active_state(const std::string& unit, Reply<std::string> reply);
     // Only a unit that is active by now; one that is starting is left alone.
     void stop_if_active(const std::string& unit, Reply<std::string> reply);
+    // Of a unit that is on its way down: comes when it rests, or with a sentence if it is to start again.
+    void wait_for_rest(const std::string& unit, Reply<std::string> reply);
     void reload(Reply<std::string> reply);
     // Those of the units that systemd has loaded.
     void loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply);
@@ -61,7 +63,8 @@ private:
     };
     void subscribe();
     void owner_changed(sdbus::Message message);
-    void enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply);
+    void enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply,
+                 const std::string& mode = "replace");
     void job_removed(const sdbus::ObjectPath& job, const std::string& unit, const std::string& result);
     void end_job(const std::string& path, const JobEnd& end);
     void settle_lost_jobs();

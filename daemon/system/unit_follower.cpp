@@ -20,10 +20,12 @@ void UnitFollower::follow(const std::string& machine, bool active) {
     write_or_warn(mark(machine), [](const fs::path& path) { write_file_atomically(path, ""); });
     systemd_.stop_if_active(our_unit(machine), [this, machine](const std::string&) {
         systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
-            if (state == "deactivating")
-                stopping_[machine] = true;
-            else
-                has_stopped(machine);
+            if (state != "deactivating") return has_stopped(machine);
+            stopping_[machine] = true;
+            // If it is to start again, the end of that start says the same.
+            systemd_.wait_for_rest(our_unit(machine), [this, machine](const std::string& failure) {
+                if (failure.empty()) has_stopped(machine);
+            });
         });
     });
 }

@@ -27,8 +27,8 @@ private:
 
     Systemd& systemd_;
     std::filesystem::path state_directory_;
-    // Machines whose unit is being stopped by us; `true`: the stop was overtaken by a start, and the unit is on its way
-    // down still.
+    // Machines whose unit is being stopped by us; `true`: it is on its way down by another's job, or a start overtook
+    // the stop.
     std::map<std::string, bool> stopping_;
 };
 

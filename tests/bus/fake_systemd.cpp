@@ -169,6 +169,7 @@ void FakeSystemd::hold(const Job& job) {
 std::string FakeSystemd::active_state(const std::string& unit) {
     const std::lock_guard lock(mutex_);
     if (failed_.contains(unit)) return "failed";
+    if (deactivating_.contains(unit)) return "deactivating";
     return active_.contains(unit) ? "active" : "inactive";
 }
 
@@ -176,6 +177,7 @@ void FakeSystemd::perform(const Job& job) {
     const bool done = job.behaviour.result == "done";
     {
         const std::lock_guard lock(mutex_);
+        deactivating_.erase(job.unit);
         if (done)
             failed_.erase(job.unit);
         else
@@ -227,6 +229,12 @@ std::vector<FakeSystemd::Job> FakeSystemd::take_held(const std::string& unit_pre
     held_.erase(others, held_.end());
     for (const Job& job : jobs) job_objects_.erase(job.id);
     return jobs;
+}
+
+void FakeSystemd::deactivate(const std::string& unit) {
+    const std::lock_guard lock(mutex_);
+    active_.erase(unit);
+    deactivating_.insert(unit);
 }
 
 void FakeSystemd::finish(const std::string& unit_prefix) {

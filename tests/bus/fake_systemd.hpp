@@ -33,6 +33,7 @@ public:
     void set(const std::string& unit_prefix, Behaviour behaviour);
     void finish(const std::string& unit_prefix);  // all held jobs of those units
     bool holds(const std::string& unit_prefix);
+    void deactivate(const std::string& unit);  // by itself: "deactivating" until a job of it ends
     // They are no more, and nobody is told; whether their units did what they were to do says the behaviour.
     void lose(const std::string& unit_prefix);
     void restart();  // leaves the bus and comes back
@@ -79,6 +80,7 @@ private:
     std::map<std::string, std::unique_ptr<sdbus::IObject>> units_;
     std::map<std::string, std::vector<sdbus::Struct<std::string, std::string>>> rules_;
     std::set<std::string> active_;
+    std::set<std::string> deactivating_;
     std::map<std::string, std::string> failed_;  // the job's result by unit
     std::vector<Job> held_;
     std::map<unsigned, std::unique_ptr<sdbus::IObject>> job_objects_;  // of those that are held

@@ -49,6 +49,20 @@ TEST_F(BusMachines, a_machine_that_vanishes_keeps_its_exposure_for_the_next_star
     EXPECT_TRUE(wait_until([&] { return systemd->count("StopUnit cuda-nspawn@a.service") == 1; }));
 }
 
+TEST_F(BusMachines, a_unit_that_goes_down_with_its_machine_leaves_no_mark_of_a_stop) {
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    const auto mark = host->tree.at("/root/run/cuda-nspawn/state/a.stopping");
+    systemd->deactivate("cuda-nspawn@a.service");
+    systemd->set("cuda-nspawn@a.service", {.held = true});
+    machined->stop("a");
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn@a.service"); }));
+    EXPECT_TRUE(std::filesystem::exists(mark));
+    systemd->finish("cuda-nspawn@a.service");
+    EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(mark); }));
+}
+
 TEST_F(BusMachines, what_runs_already_is_found_at_the_daemons_start) {
     machined->start("a", "", FakeMachined::Oddity::none, false);
     machined->start("vm", "machine-vm.scope", FakeMachined::Oddity::none, false, "vm");

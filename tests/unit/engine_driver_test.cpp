@@ -248,7 +248,7 @@ TEST_F(EngineDriver, what_cannot_be_verified_is_verified_when_it_is_tried_again)
     engine.set_driver(make_driver());
     ports.answer_all();
     // How far the first one came nobody knows: so all that depends on it is done again.
-    EXPECT_THAT(ports.news(), ElementsAre("expose a", "expose a", "follow a", "grant systemd-nspawn@a.service",
+    EXPECT_THAT(ports.news(), ElementsAre("expose a", "expose a", "grant systemd-nspawn@a.service", "follow a",
                                           "grant systemd-nspawn@a.service", "reload a", "test a"));
     EXPECT_EQ(state(), "attached");
 }

@@ -36,8 +36,8 @@ TEST_F(EngineInstances, a_restart_gives_a_fresh_grant_and_a_fresh_verdict) {
     engine.machine_started("a", instance("a", 200));
     EXPECT_EQ(machine().verdict.result, VerdictResult::none);
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("unfollow a", "release systemd-nspawn@a.service", "follow a",
-                                          "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_THAT(ports.news(), ElementsAre("unfollow a", "release systemd-nspawn@a.service",
+                                          "grant systemd-nspawn@a.service", "follow a", "test a"));
     EXPECT_EQ(ports.memory.at("a").instance, instance("a", 200));
 }
 
@@ -46,7 +46,7 @@ TEST_F(EngineInstances, a_machine_that_starts_long_after_its_rules_were_written_
     Instance later = instance("a");
     later.since_usec = ports.now + 10'000'000;
     engine.machine_started("a", later);
-    EXPECT_THAT(ports.news(), ElementsAre("follow a", "grant systemd-nspawn@a.service"));
+    EXPECT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service"));
     EXPECT_TRUE(ports.take("grant").rules.shown_is_in_force);
     EXPECT_EQ(machine().lent, machine().exposed->nodes);
 }
@@ -66,8 +66,8 @@ TEST_F(EngineInstances, a_new_instance_whose_end_was_missed_ends_the_old_one) {
     run();
     engine.machine_started("a", instance("a", 200));
     ports.answer_all();
-    EXPECT_THAT(ports.news(), ElementsAre("unfollow a", "release systemd-nspawn@a.service", "follow a",
-                                          "grant systemd-nspawn@a.service", "test a"));
+    EXPECT_THAT(ports.news(), ElementsAre("unfollow a", "release systemd-nspawn@a.service",
+                                          "grant systemd-nspawn@a.service", "follow a", "test a"));
     EXPECT_EQ(machine().instance, instance("a", 200));
 }
 

@@ -45,7 +45,7 @@ TEST_F(EngineJobs, attach_with_start_and_test_ends_with_the_verdict) {
     const unsigned id = engine.attach("a", {true, true, false});
     ports.answer_all();
     EXPECT_THAT(ports.news(),
-                ElementsAre("look a", "expose a", "start a", "follow a", "grant systemd-nspawn@a.service", "test a"));
+                ElementsAre("look a", "expose a", "start a", "grant systemd-nspawn@a.service", "follow a", "test a"));
     EXPECT_EQ(job(id).result, JobResult::done);
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
