@@ -1,9 +1,13 @@
 #include "system/watcher.hpp"
 
+#include <fmt/format.h>
 #include <sys/inotify.h>
 
+#include <cerrno>
 #include <set>
 #include <utility>
+
+#include "system/log.hpp"
 
 namespace cuda_nspawn {
 
@@ -50,11 +54,23 @@ void Watcher::watch(const std::filesystem::path& directory, std::function<void(s
 void Watcher::arm(Watch& watch) {
     watch.source = sd_event_source_disable_unref(watch.source);
     watch.watched = watch.directory;
-    while (sd_event_add_inotify(loop_.get(), &watch.source, watch.watched.c_str(),
-                                content_events | self_events | IN_ONLYDIR, on_event, &watch) < 0) {
+    for (;;) {
+        const int result = sd_event_add_inotify(loop_.get(), &watch.source, watch.watched.c_str(),
+                                                content_events | self_events | IN_ONLYDIR, on_event, &watch);
+        if (result >= 0) return;
+        if (result == -EMFILE || result == -ENOSPC) return warn(watch.directory, result);
         if (!watch.watched.has_relative_path()) return;
         watch.watched = watch.watched.parent_path();
     }
+}
+
+// The kernel's limits hold for all of a user's processes, and the guests of user namespaces count for root, too.
+void Watcher::warn(const std::filesystem::path& directory, int error) {
+    const char* limit = error == -EMFILE ? "fs.inotify.max_user_instances" : "fs.inotify.max_user_watches";
+    log(Severity::warning, "",
+        fmt::format("changes in {} are not noticed by themselves: {} is used up; raise it (sysctl {}, sysctl.d(5)) and "
+                    "restart cuda-nspawnd",
+                    directory.string(), limit, limit));
 }
 
 int Watcher::on_event(sd_event_source*, const inotify_event* event, void* data) {

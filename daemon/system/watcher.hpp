@@ -20,12 +20,13 @@ public:
 
     // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that
     // does not exist yet is waited for through its parent; when it appears, all that is in it has changed. So it has
-    // when the kernel dropped events.
+    // when the kernel dropped events. Where the kernel refuses to watch, a warning in the journal says what to raise.
     void watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string> names)> callback);
 
 private:
     struct Watch;
     void arm(Watch& watch);
+    static void warn(const std::filesystem::path& directory, int error);
     static int on_event(sd_event_source* source, const struct inotify_event* event, void* data);
 
     EventLoop& loop_;

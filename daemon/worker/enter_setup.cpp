@@ -79,8 +79,9 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
                                          std::chrono::milliseconds limit) {
     const auto end = Clock::now() + limit;
     const FileDescriptor root = open_root(machine, proc);
+    // Where the kernel has none left (fs.inotify.max_user_instances), what is looked at after each pause is enough.
     const FileDescriptor inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    if (!root || !inotify) return std::nullopt;
+    if (!root) return std::nullopt;
     FileDescriptor run;
     auto pause = first_nudge;
     for (bool look_again = true;;) {
