@@ -59,13 +59,14 @@ void ManagerObject::Plan(PlanResult&& result, std::string name, Options options)
 }
 void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
     verbs_.reread(name);
-    // The driver may have changed without an event, which may be what stands in the way. Else it is looked at while a
-    // worker is busy, and what is found is converged to: a guest need not wait for the look.
+    // The driver may have changed without an event. A guest that gets its GPUs back need not wait for the look: it is
+    // made while the worker is busy, and what is found is converged to before the job ends.
     const auto known = engine_.machines().find(name);
-    const bool look_first = known == engine_.machines().end() || !known->second.obstacle().empty();
-    if (look_first) verbs_.look_at_driver();
+    const bool gives_back = known != engine_.machines().end() && known->second.instance && known->second.revoked &&
+                            known->second.obstacle().empty();
+    if (!gives_back) verbs_.look_at_driver();
     attach(engine_, std::move(result), name, std::move(options));
-    if (!look_first) verbs_.look_at_driver_when_idle();
+    if (gives_back) verbs_.look_at_driver_when_idle();
 }
 void ManagerObject::Detach(JobAnswer&& result, std::string name, Options options) {
     verbs_.reread(name);
