@@ -148,15 +148,15 @@ TEST_F(BusChanges, an_attach_gives_the_driver_as_it_is_now) {
     const Options waiting{{"wait", sdbus::Variant(true)}};
     run_a();
     const std::string before = text("a", "Generation");
-    call<ObjectPath, Changes>("Detach", "a", waiting);
+    call<sdbus::ObjectPath, Changes>("Detach", "a", waiting);
     // No event tells of it: the same version with other bytes, and no ldconfig.
     host->tree.write("/root/usr/lib/x86_64-linux-gnu/libcuda.so." + driver_version,
                      testing::elf("libcuda.so.1") + "other");
-    call<ObjectPath, Changes>("Attach", "a", waiting);
+    call<sdbus::ObjectPath, Changes>("Attach", "a", waiting);
     const std::string other = text("a", "Generation");
     EXPECT_NE(other, before);
     host->tree.write("/root/usr/lib/x86_64-linux-gnu/libcuda.so." + driver_version, testing::elf("libcuda.so.1"));
-    call<ObjectPath, Changes>("Attach", "a", waiting);
+    call<sdbus::ObjectPath, Changes>("Attach", "a", waiting);
     EXPECT_NE(text("a", "Generation"), other) << "also to one that is attached";
     EXPECT_TRUE(wait_for_state("a", "attached"));
 }
