@@ -121,6 +121,18 @@ void Daemon::read_policies() {
     engine_.set_policies(policies.files);
 }
 
+// An edit costs what the one file costs, however many there are.
+void Daemon::read_written_policies(const std::vector<std::string>& names) {
+    std::vector<std::string> machines;
+    for (const std::filesystem::path file : names) {
+        if (file.extension() != ".yaml") continue;
+        if (!is_machine_name(file.stem().native())) return read_policies();  // which says what is wrong with it
+        machines.push_back(file.stem());
+    }
+    for (const std::string& machine : machines)
+        engine_.set_policy(machine, read_policy(places_.policies, places_.defaults, machine), true);
+}
+
 void Daemon::refresh_driver(const std::string& cause) {
     log(Severity::debug, "", fmt::format("the driver is looked at ({})", cause));
     Driver driver = discover_driver(places_.host);
@@ -190,8 +202,13 @@ void Daemon::adopt_leftovers() {
 
 void Daemon::watch_files() {
     for (const auto& directory : places_.policies)
-        watcher_.watch(directory, [this](const std::vector<std::string>&) { read_policies(); });
-    watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names) {
+        watcher_.watch(directory, [this](const std::vector<std::string>& names, bool all) {
+            if (all)
+                read_policies();
+            else
+                read_written_policies(names);
+        });
+    watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names, bool) {
         if (std::find(names.begin(), names.end(), places_.defaults.filename()) != names.end()) read_policies();
     });
 }
@@ -201,9 +218,15 @@ void Daemon::on_change() {
     engine_.collect_if_due();
     forget_jobs_later();
     retry_build_later();
-    if (ready_)
-        sd_notifyf(0, "STATUS=%zu machines, driver %s", engine_.machines().size(),
-                   engine_.generation().empty() ? "none" : engine_.generation().c_str());
+    if (ready_) tell_status();
+}
+
+void Daemon::tell_status() {
+    std::string status = fmt::format("STATUS={} machines, driver {}", engine_.machines().size(),
+                                     engine_.generation().empty() ? "none" : engine_.generation());
+    if (status == status_) return;
+    status_ = std::move(status);
+    sd_notify(0, status_.c_str());
 }
 
 void Daemon::become_ready() {

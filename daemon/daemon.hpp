@@ -41,6 +41,7 @@ public:
 private:
     void begin();
     void read_policies();
+    void read_written_policies(const std::vector<std::string>& names);
     void refresh_driver(const std::string& cause);
     void refresh();
     void verify_all(const std::string& cause);
@@ -52,6 +53,7 @@ private:
     void watch_files();
     void on_change();
     void become_ready();
+    void tell_status();
     void forget_jobs_later();
     void retry_build_later();
 
@@ -73,6 +75,7 @@ private:
     EventLoop::Timer retry_timer_;
     std::string retried_failure_;
     std::vector<std::string> policy_warnings_;
+    std::string status_;  // as systemd was told
     bool begun_ = false;
     bool ready_ = false;
 };

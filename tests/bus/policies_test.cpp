@@ -38,6 +38,34 @@ TEST_F(BusPolicies, an_edit_is_carried_out) {
     EXPECT_TRUE(wait_until([&] { return host->has_node("a", "nvidia1") && !host->has_node("a", "nvidia0"); }));
 }
 
+// What is written through a link elsewhere causes no event here, so only who reads the file sees it.
+TEST_F(BusPolicies, an_edit_reads_that_file_and_no_other) {
+    host->add_policy("b", "gpus: [0]\n");
+    std::filesystem::create_hard_link(host->policies() / "b.yaml", host->tree.at("/b.yaml"));
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("b", "ready"));
+    host->tree.write("/b.yaml", "gpus: [1]\n");
+    host->add_policy("a", "gpus: [1]\n");
+    EXPECT_TRUE(wait_until([&] { return host->has_node("a", "nvidia1"); }));
+    ASSERT_TRUE(wait_for_state("a", "ready"));
+    EXPECT_TRUE(host->has_node("b", "nvidia0"));
+    call<>("Reload");
+    EXPECT_TRUE(wait_until([&] { return host->has_node("b", "nvidia1"); }));
+}
+
+TEST_F(BusPolicies, what_failed_is_done_again_when_its_file_is_touched) {
+    start_daemon_with("gpus: [0]\n");
+    expose_worker->set({.report = "{\"failure\": \"not today\"}"});
+    host->add_policy("a", "gpus: [1]\n");
+    ASSERT_TRUE(wait_for_state("a", "failed"));
+    expose_worker->set({});
+    host->add_policy("b", "gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("b", "ready"));
+    EXPECT_EQ(text("a", "State"), "failed") << "the file of b is none of its business";
+    host->add_policy("a", "gpus: [1]\n");
+    EXPECT_TRUE(wait_for_state("a", "ready"));
+}
+
 TEST_F(BusPolicies, a_file_that_an_editor_renames_into_place_is_noticed) {
     start_daemon_with("gpus: [0]\n");
     host->tree.write("/root/etc/cuda-nspawn/machines/.a.yaml.swp", "gpus: [1]\n");
