@@ -1,6 +1,8 @@
 #include "daemon.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
+#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 
 #include <algorithm>
@@ -19,9 +21,16 @@ namespace {
 constexpr std::uint64_t ready_deadline_usec = 8'000'000;
 constexpr std::uint64_t forget_interval_usec = 61'000'000;
 constexpr std::uint64_t retry_interval_usec = 5'000'000;
+constexpr std::uint64_t rest_usec = 500'000;  // the bus has taken its signals by then
 
-std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
-    auto connection = sdbus::createSystemBusConnection();
+sd_bus* open_bus() {
+    sd_bus* bus = nullptr;
+    if (const int result = sd_bus_open_system(&bus); result < 0) throw sdbus::createError(-result, "system bus");
+    return bus;
+}
+
+std::unique_ptr<sdbus::IConnection> connect(sd_bus* bus, EventLoop& loop) {
+    auto connection = sdbus::createBusConnection(bus);
     connection->attachSdEventLoop(loop.get());
     return connection;
 }
@@ -31,7 +40,8 @@ std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
 Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
     : loop_(loop),
       places_(std::move(places)),
-      connection_(connect(loop)),
+      bus_(open_bus()),
+      connection_(connect(bus_, loop)),
       service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
       systemd_(*connection_),
       machined_(*connection_,
@@ -105,7 +115,7 @@ void Daemon::begin() {
     refresh_driver("start");
     read_policies();
     adopt_leftovers();
-    service_.open(*connection_, engine_,
+    service_.open(*connection_, bus_, engine_,
                   {[this] { refresh_driver("attach"); }, [this] { refresh(); }, [this] { read_policies(); },
                    [this](const std::string& name) {
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
@@ -118,6 +128,7 @@ void Daemon::read_policies() {
     if (policies.warnings != policy_warnings_)
         for (const std::string& warning : policies.warnings) log(Severity::error, "", warning);
     policy_warnings_ = std::move(policies.warnings);
+    trim_due_ = true;
     engine_.set_policies(policies.files);
 }
 
@@ -140,6 +151,7 @@ void Daemon::refresh_driver(const std::string& cause) {
     if (!news.empty()) log(Severity::notice, "", fmt::format("{} ({})", news, cause));
     const bool is_another = driver != seen_;
     seen_ = driver;
+    trim_due_ = trim_due_ || is_another;
     engine_.set_driver(std::move(driver));
     if (!is_another) return;
     if (const auto problem = driver_problem(engine_.driver())) log(Severity::warning, "", *problem);
@@ -153,6 +165,7 @@ void Daemon::refresh() {
 
 void Daemon::verify_all(const std::string& cause) {
     log(Severity::info, "", fmt::format("what the machines have is verified ({})", cause));
+    trim_due_ = true;
     engine_.verify_all();
 }
 
@@ -218,6 +231,7 @@ void Daemon::on_change() {
     engine_.collect_if_due();
     forget_jobs_later();
     retry_build_later();
+    trim_later();
     if (ready_) tell_status();
 }
 
@@ -227,6 +241,16 @@ void Daemon::tell_status() {
     if (status == status_) return;
     status_ = std::move(status);
     sd_notify(0, status_.c_str());
+}
+
+// What concerned all machines at once took several times the memory that is needed afterwards, and the heap keeps it.
+void Daemon::trim_later() {
+    if (!trim_due_ || !engine_.settled()) return;
+    trim_due_ = false;
+    trim_timer_ = loop_.after(rest_usec, [this] {
+        const EventLoop::Timer keep = std::exchange(trim_timer_, nullptr);
+        ::malloc_trim(0);
+    });
 }
 
 void Daemon::become_ready() {
