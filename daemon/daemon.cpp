@@ -1,6 +1,8 @@
 #include "daemon.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
+#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 
 #include <algorithm>
@@ -19,9 +21,16 @@ namespace {
 constexpr std::uint64_t ready_deadline_usec = 8'000'000;
 constexpr std::uint64_t forget_interval_usec = 61'000'000;
 constexpr std::uint64_t retry_interval_usec = 5'000'000;
+constexpr std::uint64_t rest_usec = 500'000;  // the bus has taken its signals by then
 
-std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
-    auto connection = sdbus::createSystemBusConnection();
+sd_bus* open_bus() {
+    sd_bus* bus = nullptr;
+    if (const int result = sd_bus_open_system(&bus); result < 0) throw sdbus::createError(-result, "system bus");
+    return bus;
+}
+
+std::unique_ptr<sdbus::IConnection> connect(sd_bus* bus, EventLoop& loop) {
+    auto connection = sdbus::createBusConnection(bus);
     connection->attachSdEventLoop(loop.get());
     return connection;
 }
@@ -31,7 +40,8 @@ std::unique_ptr<sdbus::IConnection> connect(EventLoop& loop) {
 Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
     : loop_(loop),
       places_(std::move(places)),
-      connection_(connect(loop)),
+      bus_(open_bus()),
+      connection_(connect(bus_, loop)),
       service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
       systemd_(*connection_),
       machined_(*connection_,
@@ -106,7 +116,7 @@ void Daemon::begin() {
     read_policies();
     adopt_leftovers();
     service_.open(
-        *connection_, engine_,
+        *connection_, bus_, engine_,
         {[this] { refresh_driver("attach"); }, [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
          [this] { refresh(); }, [this] { read_policies(); },
          [this](const std::string& name) {
@@ -120,7 +130,20 @@ void Daemon::read_policies() {
     if (policies.warnings != policy_warnings_)
         for (const std::string& warning : policies.warnings) log(Severity::error, "", warning);
     policy_warnings_ = std::move(policies.warnings);
+    trim_due_ = true;
     engine_.set_policies(policies.files);
+}
+
+// An edit costs what the one file costs, however many there are.
+void Daemon::read_written_policies(const std::vector<std::string>& names) {
+    std::vector<std::string> machines;
+    for (const std::filesystem::path file : names) {
+        if (file.extension() != ".yaml") continue;
+        if (!is_machine_name(file.stem().native())) return read_policies();  // which says what is wrong with it
+        machines.push_back(file.stem());
+    }
+    for (const std::string& machine : machines)
+        engine_.set_policy(machine, read_policy(places_.policies, places_.defaults, machine), true);
 }
 
 void Daemon::refresh_driver(const std::string& cause) {
@@ -130,6 +153,7 @@ void Daemon::refresh_driver(const std::string& cause) {
     if (!news.empty()) log(Severity::notice, "", fmt::format("{} ({})", news, cause));
     const bool is_another = driver != seen_;
     seen_ = driver;
+    trim_due_ = trim_due_ || is_another;
     engine_.set_driver(std::move(driver));
     if (!is_another) return;
     if (const auto problem = driver_problem(engine_.driver())) log(Severity::warning, "", *problem);
@@ -143,6 +167,7 @@ void Daemon::refresh() {
 
 void Daemon::verify_all(const std::string& cause) {
     log(Severity::info, "", fmt::format("what the machines have is verified ({})", cause));
+    trim_due_ = true;
     engine_.verify_all();
 }
 
@@ -192,8 +217,13 @@ void Daemon::adopt_leftovers() {
 
 void Daemon::watch_files() {
     for (const auto& directory : places_.policies)
-        watcher_.watch(directory, [this](const std::vector<std::string>&) { read_policies(); });
-    watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names) {
+        watcher_.watch(directory, [this](const std::vector<std::string>& names, bool all) {
+            if (all)
+                read_policies();
+            else
+                read_written_policies(names);
+        });
+    watcher_.watch(places_.defaults.parent_path(), [this](const std::vector<std::string>& names, bool) {
         if (std::find(names.begin(), names.end(), places_.defaults.filename()) != names.end()) read_policies();
     });
 }
@@ -203,9 +233,26 @@ void Daemon::on_change() {
     engine_.collect_if_due();
     forget_jobs_later();
     retry_build_later();
-    if (ready_)
-        sd_notifyf(0, "STATUS=%zu machines, driver %s", engine_.machines().size(),
-                   engine_.generation().empty() ? "none" : engine_.generation().c_str());
+    trim_later();
+    if (ready_) tell_status();
+}
+
+void Daemon::tell_status() {
+    std::string status = fmt::format("STATUS={} machines, driver {}", engine_.machines().size(),
+                                     engine_.generation().empty() ? "none" : engine_.generation());
+    if (status == status_) return;
+    status_ = std::move(status);
+    sd_notify(0, status_.c_str());
+}
+
+// What concerned all machines at once took several times the memory that is needed afterwards, and the heap keeps it.
+void Daemon::trim_later() {
+    if (!trim_due_ || !engine_.settled()) return;
+    trim_due_ = false;
+    trim_timer_ = loop_.after(rest_usec, [this] {
+        const EventLoop::Timer keep = std::exchange(trim_timer_, nullptr);
+        ::malloc_trim(0);
+    });
 }
 
 void Daemon::become_ready() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sdbus-c++/sdbus-c++.h>
+#include <systemd/sd-bus.h>
 
 #include <filesystem>
 #include <functional>
@@ -41,6 +42,7 @@ public:
 private:
     void begin();
     void read_policies();
+    void read_written_policies(const std::vector<std::string>& names);
     void refresh_driver(const std::string& cause);
     void refresh();
     void verify_all(const std::string& cause);
@@ -52,11 +54,14 @@ private:
     void watch_files();
     void on_change();
     void become_ready();
+    void tell_status();
+    void trim_later();
     void forget_jobs_later();
     void retry_build_later();
 
     EventLoop& loop_;
     DaemonPlaces places_;
+    sd_bus* bus_;  // the connection's, which ends it
     std::unique_ptr<sdbus::IConnection> connection_;
     bus::Service service_;
     Systemd systemd_;
@@ -71,8 +76,11 @@ private:
     EventLoop::Timer ready_deadline_;
     EventLoop::Timer forget_timer_;
     EventLoop::Timer retry_timer_;
+    EventLoop::Timer trim_timer_;
     std::string retried_failure_;
     std::vector<std::string> policy_warnings_;
+    std::string status_;  // as systemd was told
+    bool trim_due_ = false;
     bool begun_ = false;
     bool ready_ = false;
 };

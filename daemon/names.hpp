@@ -9,6 +9,7 @@ namespace cuda_nspawn::names {
 // D-Bus (docs/org.cudanspawn1.5.scd)
 inline constexpr std::string_view bus_name = "org.cudanspawn1";
 inline constexpr std::string_view root_object = "/org/cudanspawn1";
+inline constexpr std::string_view machine_objects = "/org/cudanspawn1/machine";
 inline constexpr std::string_view error_prefix = "org.cudanspawn1.Error.";
 
 // Where things lie on the host. Roots are parameters (system/roots.hpp); these are the defaults.

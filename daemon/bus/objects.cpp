@@ -1,7 +1,6 @@
 #include "bus/objects.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <utility>
 
@@ -99,85 +98,6 @@ void ManagerObject::emit_driver_changed() {
          sdbus::PropertyName("PendingVersion"), sdbus::PropertyName("Generation"), sdbus::PropertyName("Warnings")});
 }
 
-// --- Machine ---------------------------------------------------------------------------------------------------------
-
-MachineObject::MachineObject(sdbus::IConnection& connection, Engine& engine, std::string name)
-    : AdaptorInterfaces(connection, machine_path(name)), engine_(engine), name_(std::move(name)) {
-    registerAdaptor();
-    emitInterfacesAddedSignal();
-}
-
-MachineObject::~MachineObject() {
-    remove_quietly(*this);
-    unregisterAdaptor();
-}
-
-void MachineObject::Attach(JobAnswer&& result, Options options) {
-    attach(engine_, std::move(result), name_, std::move(options));
-}
-void MachineObject::Detach(JobAnswer&& result, Options options) {
-    detach(engine_, std::move(result), name_, std::move(options));
-}
-void MachineObject::SelfTest(TestAnswer&& result, Options options) {
-    self_test(engine_, std::move(result), name_, std::move(options));
-}
-void MachineObject::Plan(PlanResult&& result, Options options) {
-    plan(engine_, std::move(result), name_, std::move(options));
-}
-
-std::string MachineObject::State() { return std::string(to_string(machine().state(engine_.generation_pending()))); }
-std::string MachineObject::StateText() { return machine().state_text(engine_.generation_pending()); }
-std::string MachineObject::Policy() { return machine().policy ? machine().policy->path : ""; }
-
-std::vector<std::string> MachineObject::PolicyErrors() {
-    std::vector<std::string> errors;
-    for (const Diagnostic& diagnostic : machine().policy_errors) errors.push_back(to_string(diagnostic));
-    return errors;
-}
-
-std::vector<std::string> MachineObject::Gpus() {
-    std::vector<std::string> uuids;
-    if (machine().is_granted())
-        for (const Gpu& gpu : machine().planned.gpus) uuids.push_back(gpu.uuid);
-    return uuids;
-}
-
-std::string MachineObject::Generation() { return machine().exposed ? machine().exposed->generation : ""; }
-std::string MachineObject::Unit() { return machine().instance ? machine().instance->unit : ""; }
-std::string MachineObject::Verdict() { return std::string(to_string(machine().verdict.result)); }
-std::string MachineObject::VerdictText() { return machine().verdict.summary; }
-std::uint64_t MachineObject::LastSelfTest() { return machine().tested_usec; }
-
-std::vector<sdbus::Struct<std::string, std::string, double, std::string>> MachineObject::Checks() {
-    std::vector<sdbus::Struct<std::string, std::string, double, std::string>> checks;
-    for (const Check& check : machine().verdict.checks)
-        checks.emplace_back(check.name, std::string(to_string(check.result)), check.milliseconds, check.detail);
-    return checks;
-}
-
-void MachineObject::emit_changes() {
-    const std::map<std::string, std::string> now{{"State", State()},
-                                                 {"StateText", StateText()},
-                                                 {"Policy", Policy()},
-                                                 {"PolicyErrors", fmt::format("{}", fmt::join(PolicyErrors(), "\n"))},
-                                                 {"Gpus", fmt::format("{}", fmt::join(Gpus(), "\n"))},
-                                                 {"Generation", Generation()},
-                                                 {"Unit", Unit()},
-                                                 {"Verdict", Verdict()},
-                                                 {"VerdictText", VerdictText()},
-                                                 {"Checks", fmt::format("{}", LastSelfTest())},
-                                                 {"LastSelfTest", fmt::format("{}", LastSelfTest())}};
-    std::vector<sdbus::PropertyName> changed;
-    for (const auto& [name, text] : now)
-        if (const auto place = sent_.find(name); place == sent_.end() || place->second != text)
-            changed.emplace_back(name);
-    const bool first = sent_.empty();
-    sent_ = now;
-    if (!changed.empty() && !first)
-        getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(org::cudanspawn1::Machine_adaptor::INTERFACE_NAME),
-                                                changed);
-}
-
 // --- Gpu -------------------------------------------------------------------------------------------------------------
 
 GpuObject::GpuObject(sdbus::IConnection& connection, Engine& engine, Gpu gpu)
@@ -201,10 +121,7 @@ std::vector<std::string> GpuObject::Machines() {
     return names;
 }
 
-void GpuObject::emit_changes() {
-    std::vector<std::string> now = Machines();
-    if (now == sent_) return;
-    sent_ = std::move(now);
+void GpuObject::emit_machines_changed() {
     getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(org::cudanspawn1::Gpu_adaptor::INTERFACE_NAME),
                                             {sdbus::PropertyName("Machines")});
 }

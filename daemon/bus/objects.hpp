@@ -1,4 +1,5 @@
-// The objects on the bus: one class per interface of org.cudanspawn1.xml. They show the engine's state and hold none.
+// The objects on the bus: one class per interface of org.cudanspawn1.xml, but for Machine, of which there may be a
+// thousand (machine_objects.hpp). They show the engine's state and hold none.
 #pragma once
 
 #include <sdbus-c++/sdbus-c++.h>
@@ -51,44 +52,12 @@ private:
     HostVerbs verbs_;
 };
 
-class MachineObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Machine_adaptor,
-                                                            sdbus::ManagedObject_adaptor, sdbus::Properties_adaptor> {
-public:
-    MachineObject(sdbus::IConnection& connection, Engine& engine, std::string name);
-    ~MachineObject();
-    // Sends PropertiesChanged for those that differ from what was sent last.
-    void emit_changes();
-
-private:
-    const Machine& machine() const { return engine_.machine(name_); }
-    void Attach(JobAnswer&& result, Options options) override;
-    void Detach(JobAnswer&& result, Options options) override;
-    void SelfTest(TestAnswer&& result, Options options) override;
-    void Plan(PlanResult&& result, Options options) override;
-    std::string Name() override { return name_; }
-    std::string State() override;
-    std::string StateText() override;
-    std::string Policy() override;
-    std::vector<std::string> PolicyErrors() override;
-    std::vector<std::string> Gpus() override;
-    std::string Generation() override;
-    std::string Unit() override;
-    std::string Verdict() override;
-    std::string VerdictText() override;
-    std::vector<sdbus::Struct<std::string, std::string, double, std::string>> Checks() override;
-    std::uint64_t LastSelfTest() override;
-
-    Engine& engine_;
-    std::string name_;
-    std::map<std::string, std::string> sent_;  // property → its text, to see what changed
-};
-
 class GpuObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Gpu_adaptor, sdbus::ManagedObject_adaptor,
                                                         sdbus::Properties_adaptor> {
 public:
     GpuObject(sdbus::IConnection& connection, Engine& engine, Gpu gpu);
     ~GpuObject();
-    void emit_changes();
+    void emit_machines_changed();
     const Gpu& gpu() const { return gpu_; }
 
 private:
@@ -101,7 +70,6 @@ private:
 
     Engine& engine_;
     Gpu gpu_;
-    std::vector<std::string> sent_;
 };
 
 class JobObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Job_adaptor, sdbus::ManagedObject_adaptor,

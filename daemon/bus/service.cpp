@@ -8,10 +8,11 @@
 
 namespace cuda_nspawn::bus {
 
-void Service::open(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs) {
+void Service::open(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, HostVerbs verbs) {
     connection_ = &connection;
     engine_ = &engine;
     manager_ = std::make_unique<ManagerObject>(connection, engine, std::move(verbs));
+    machines_.emplace(connection, bus, engine);
     for (const auto& [name, machine] : engine.machines()) machine_added(name);
     update_gpus();
     flush();
@@ -20,7 +21,7 @@ void Service::open(sdbus::IConnection& connection, Engine& engine, HostVerbs ver
 
 void Service::machine_added(const std::string& machine) {
     if (engine_ == nullptr) return;
-    machines_[machine] = std::make_unique<MachineObject>(*connection_, *engine_, machine);
+    machines_->add(machine);
     machine_changed(machine);
 }
 
@@ -30,7 +31,8 @@ void Service::machine_changed(const std::string& machine) {
 }
 
 void Service::machine_removed(const std::string& machine) {
-    machines_.erase(machine);
+    if (engine_ == nullptr) return;
+    for (const unsigned minor : machines_->remove(machine)) regranted_gpus_.insert(minor);
     flush_later();
 }
 
@@ -80,8 +82,10 @@ void Service::flush() {
         manager_->emit_driver_changed();
     }
     for (const std::string& name : std::exchange(changed_machines_, {}))
-        if (const auto place = machines_.find(name); place != machines_.end()) place->second->emit_changes();
-    for (const auto& [uuid, gpu] : gpus_) gpu->emit_changes();
+        for (const unsigned minor : machines_->emit_changes(name)) regranted_gpus_.insert(minor);
+    for (const auto& [uuid, gpu] : gpus_)
+        if (regranted_gpus_.contains(gpu->gpu().minor)) gpu->emit_machines_changed();
+    regranted_gpus_.clear();
 }
 
 void Service::update_gpus() {

@@ -3,9 +3,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
+#include "bus/machine_objects.hpp"
 #include "bus/objects.hpp"
 #include "engine/ports.hpp"
 
@@ -23,7 +25,8 @@ public:
     explicit Service(Surroundings surroundings) : surroundings_(std::move(surroundings)) {}
 
     // Until then changes are only gathered. Requests the name when all objects are there.
-    void open(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs);
+    // `bus` is what the connection is made of.
+    void open(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, HostVerbs verbs);
 
     void machine_added(const std::string& machine) override;
     void machine_changed(const std::string& machine) override;
@@ -44,10 +47,11 @@ private:
     sdbus::IConnection* connection_ = nullptr;
     Engine* engine_ = nullptr;
     std::unique_ptr<ManagerObject> manager_;
-    std::map<std::string, std::unique_ptr<MachineObject>> machines_;
+    std::optional<MachineObjects> machines_;
     std::map<std::string, std::unique_ptr<GpuObject>> gpus_;
     std::map<unsigned, std::unique_ptr<JobObject>> jobs_;
     std::set<std::string> changed_machines_;
+    std::set<unsigned> regranted_gpus_;  // by minor: some machine got it or has it no more
     bool driver_changed_ = false;
     bool flush_scheduled_ = false;
 };

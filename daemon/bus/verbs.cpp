@@ -125,7 +125,7 @@ void list_holders(Engine& engine, HoldersAnswer&& result, const std::string& mac
 }
 
 sdbus::ObjectPath machine_path(const std::string& machine) {
-    return sdbus::ObjectPath(fmt::format("{}/machine/{}", names::root_object, escape_bus_label(machine)));
+    return sdbus::ObjectPath(fmt::format("{}/{}", names::machine_objects, escape_bus_label(machine)));
 }
 sdbus::ObjectPath gpu_path(const std::string& uuid) {
     return sdbus::ObjectPath(fmt::format("{}/gpu/{}", names::root_object, escape_bus_label(uuid)));

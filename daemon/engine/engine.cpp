@@ -62,7 +62,7 @@ void Engine::set_policies(const std::vector<PolicyFile>& files) {
     replan_all();
 }
 
-void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>& file) {
+void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>& file, bool written) {
     if (file)
         apply_policy(*file);
     else if (const auto known = machines_.find(name); known != machines_.end())
@@ -72,6 +72,7 @@ void Engine::set_policy(const std::string& name, const std::optional<PolicyFile>
     if (generation_ != before) return replan_all();
     const auto place = machines_.find(name);
     if (place == machines_.end()) return;
+    if (written) place->second.failure.clear();
     replan(place->second);
     advance(place->second);
 }
@@ -319,10 +320,10 @@ std::vector<std::string> Engine::generations_in_use() const {
 
 // A generation goes when the last machine that has it has another; not while of some machine it is not known.
 void Engine::collect_if_due() {
+    if (!collect_due_ || building_ || generation_.empty()) return;
     const bool all_known = std::all_of(machines_.begin(), machines_.end(),
                                        [](const auto& entry) { return entry.second.exposed.has_value(); });
-    if (!all_known) return;
-    if (!collect_due_ || building_ || generation_.empty() || generations_in_use().size() > 1 || !settled()) return;
+    if (!all_known || generations_in_use().size() > 1 || !settled()) return;
     collect_due_ = false;
     ports_.collect();
 }

@@ -26,7 +26,9 @@ public:
 
     // Inputs. Each may come at any time and in any order.
     void set_policies(const std::vector<PolicyFile>& files);  // all there are; a machine not named has none any more
-    void set_policy(const std::string& name, const std::optional<PolicyFile>& file);  // of one machine
+    // Of one machine, of the others nothing. `written`: somebody wrote that file, so what failed is done again, as it
+    // is when all are set.
+    void set_policy(const std::string& name, const std::optional<PolicyFile>& file, bool written = false);
     // Something of ours is there for a machine that may have no policy any more: then it is removed. After
     // set_policies().
     void adopt_leftover(const std::string& name);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -53,9 +54,13 @@ PolicyFile load(const std::filesystem::path& path, const std::string& machine, c
 
 std::optional<std::string> read_file(const std::filesystem::path& path) {
     std::ifstream stream(path, std::ios::binary);
-    std::string text(file_limit, '\0');
-    if (!stream || !stream.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) return std::nullopt;
-    text.resize(static_cast<std::size_t>(stream.gcount()));
+    std::string text;
+    std::array<char, 8192> piece;
+    while (stream && text.size() < file_limit) {
+        stream.read(piece.data(), piece.size());
+        text.append(piece.data(), static_cast<std::size_t>(stream.gcount()));
+    }
+    if (!stream.eof()) return std::nullopt;
     return text;
 }
 

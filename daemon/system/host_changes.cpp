@@ -96,14 +96,14 @@ void HostChanges::look_when_settled(std::uint64_t delay_usec) {
 
 void HostChanges::watch_files() {
     for (const char* directory : {"etc/systemd/nspawn", "var/lib/machines"})
-        watcher_.watch(places_.root / directory, [this](const std::vector<std::string>& names) {
+        watcher_.watch(places_.root / directory, [this](const std::vector<std::string>& names, bool) {
             for (const std::string& name : names) handlers_.images(machine_of(name));
         });
-    watcher_.watch(places_.root / "run/systemd/nspawn", [this](const std::vector<std::string>& names) {
+    watcher_.watch(places_.root / "run/systemd/nspawn", [this](const std::vector<std::string>& names, bool) {
         for (const std::string& name : names)
             if (name.ends_with(".nspawn")) on_runtime_settings(machine_of(name));
     });
-    watcher_.watch(places_.root / "etc", [this](const std::vector<std::string>& names) {
+    watcher_.watch(places_.root / "etc", [this](const std::vector<std::string>& names, bool) {
         if (std::find(names.begin(), names.end(), "ld.so.cache") != names.end()) on_cache_change();
     });
 }

@@ -21,7 +21,7 @@ struct Watcher::Watch {
     Watcher* owner = nullptr;
     std::filesystem::path directory;
     std::filesystem::path watched;  // the directory, or the nearest parent that exists
-    std::function<void(std::vector<std::string>)> callback;
+    Callback callback;
     std::set<std::string> names;
     sd_event_source* source = nullptr;
     EventLoop::Timer burst;
@@ -42,7 +42,7 @@ Watcher::~Watcher() {
     for (const auto& watch : watches_) sd_event_source_disable_unref(watch->source);
 }
 
-void Watcher::watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string>)> callback) {
+void Watcher::watch(const std::filesystem::path& directory, Callback callback) {
     auto watch = std::make_shared<Watch>();
     watch->owner = this;
     watch->directory = directory;
@@ -83,12 +83,13 @@ int Watcher::on_event(sd_event_source*, const inotify_event* event, void* data) 
     watch.rearm = watch.rearm || moved_closer || gone;
     watch.burst = watch.owner->loop_.after(burst_usec, [&watch] {
         const EventLoop::Timer keep = std::exchange(watch.burst, nullptr);
-        if (std::exchange(watch.rearm, false)) {
+        const bool all = std::exchange(watch.rearm, false);
+        if (all) {
             watch.owner->arm(watch);
             watch.add_present_names();
         }
         const auto names = std::exchange(watch.names, {});
-        watch.callback({names.begin(), names.end()});
+        watch.callback({names.begin(), names.end()}, all);
     });
     return 0;
 }

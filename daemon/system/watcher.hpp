@@ -19,9 +19,11 @@ public:
     Watcher& operator=(const Watcher&) = delete;
 
     // Calls back with the names that changed in the directory, once per burst (no event for 50 ms). A directory that
-    // does not exist yet is waited for through its parent; when it appears, all that is in it has changed. So it has
-    // when the kernel dropped events. Where the kernel refuses to watch, a warning in the journal says what to raise.
-    void watch(const std::filesystem::path& directory, std::function<void(std::vector<std::string> names)> callback);
+    // does not exist yet is waited for through its parent; when it appears or goes, or when the kernel dropped events,
+    // `all` may have changed: the names are those that are there then, and others may be there no more.
+    // Where the kernel refuses to watch, a warning in the journal says what to raise.
+    using Callback = std::function<void(const std::vector<std::string>& names, bool all)>;
+    void watch(const std::filesystem::path& directory, Callback callback);
 
 private:
     struct Watch;

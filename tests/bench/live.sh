@@ -1,47 +1,76 @@
 # shellcheck shell=bash disable=SC2154 # the parts of the bench share its variables
-# Attach, detach and swap while 1, 10 and 100 machines run. Each has a tree of its own, of 100 MiB, in the host's memory.
+# Attach, detach and swap while 1, 10 and 100 machines run. They share one /usr by hard links, on a tmpfs: there
+# systemd-nspawn -U maps the owners of files (on an overlay, as the host's root may be, it would change them all), so a
+# machine takes 5 MiB, and what one has read the next finds in memory.
 
 live=bench-live plain=bench-plain
 live_count=0
+trees=/var/lib/machines
+at_once=8    # machines that boot or end side by side
+# A guest has about ten of them, and the kernel counts them all for the host's root; 128 if nobody has said more.
+inotify_limit=/proc/sys/fs/inotify/max_user_instances
+inotify_before=''
 
-remove_machine() {    # NAME
-    rm -f "$policies/$1.yaml"
-    rm -rf "/var/lib/machines/$1"
+make_trees() {
+    inotify_before=$(<$inotify_limit)
+    [ "$inotify_before" -ge 4096 ] || echo 4096 >$inotify_limit
+    mount -t tmpfs -o size=50%,mode=0700 bench-trees $trees
+    systemctl restart cuda-nspawnd    # which watches the directory that was there
+    cp -a "/usr/share/lab/guests/$suite" $trees/.base
 }
 
-live_machines() { find /var/lib/machines -maxdepth 1 -name "$live-*" -printf '%f\n' | sort -V; }
+make_machine() {    # NAME
+    mkdir "$trees/.#$1"
+    cp -al $trees/.base/usr "$trees/.#$1/"
+    find $trees/.base -mindepth 1 -maxdepth 1 ! -name usr -exec cp -a -t "$trees/.#$1" {} +
+    mv -T "$trees/.#$1" "$trees/$1"    # complete before it is seen
+}
 
 clean_live() {
     local -a all
-    mapfile -t all < <(live_machines)
-    end_machines "${all[@]}" $plain
-    for machine in "${all[@]}" $plain; do remove_machine "$machine"; done
+    mountpoint --quiet $trees || return 0
+    mapfile -t all < <(find $trees -maxdepth 1 -name 'bench-*' -printf '%f\n')
+    while [ ${#all[@]} -gt 0 ]; do
+        end_machines "${all[@]:0:at_once}"
+        all=("${all[@]:at_once}")
+    done
+    rm -f "$policies/$live"-*.yaml
     live_count=0
+    [ -z "$inotify_before" ] || echo "$inotify_before" >$inotify_limit
+    wait_until 10 umount $trees
 }
 
-has_passed() { [ "$(property "$1" Verdict)" = passed ]; }
+# One property of all machines, a line each, in one call.
+all_have() {    # PROPERTY
+    busctl call "$bus" /org/cudanspawn1 org.freedesktop.DBus.ObjectManager GetManagedObjects |
+        grep -oE "\"$1\" [st] (\"[^\"]*\"|[0-9]+)"
+}
+all_are_prepared() { [ "$(all_have State | grep -cE 'ready|attached')" -eq $live_count ]; }
+all_have_passed() { [ "$(all_have Verdict | grep -c passed)" -eq $live_count ]; }
 
 # So many run, each with a GPU and a verdict.
 grow_to() {    # COUNT
-    local machine
+    local -a units
     while [ $live_count -lt "$1" ]; do
-        live_count=$((live_count + 1))
-        machine=$live-$live_count
-        lab-guest "$suite" "$machine"
-        policy "$machine" 'gpus: [0]'
-        systemctl start "systemd-nspawn@$machine"
+        units=()
+        while [ $live_count -lt "$1" ] && [ ${#units[@]} -lt $at_once ]; do
+            live_count=$((live_count + 1))
+            make_machine $live-$live_count
+            policy $live-$live_count 'gpus: [0]'
+            units+=("systemd-nspawn@$live-$live_count")
+        done
+        wait_until 60 all_are_prepared
+        systemctl start "${units[@]}"
+        wait_until 300 all_have_passed
     done
-    for machine in $(live_machines); do wait_until 300 has_passed "$machine"; done
 }
 
 links_lead_to() {    # VERSION: the drivers of all machines
-    local link
-    for link in /run/cuda-nspawn/machines/"$live"-*/driver; do [[ $(readlink "$link") == */$1-* ]] || return; done
+    [ "$(readlink /run/cuda-nspawn/machines/"$live"-*/driver | grep -c "/$1-")" -eq $live_count ]
 }
 
 verdicts_are_younger() {    # MICROSECONDS
-    local machine
-    for machine in $(live_machines); do [ "$(property "$machine" LastSelfTest)" -gt "$1" ] || return; done
+    [ "$(all_have LastSelfTest | awk -v after="$1" '$3 > after' | wc -l)" -eq $live_count ]
 }
 
 # From the word that the driver is another until every machine has it, and until every machine has a verdict of it.
@@ -53,7 +82,7 @@ time_swap() {    # VERSION
     until links_lead_to "$1"; do sleep 0.002; done
     now=${EPOCHREALTIME/./}
     echo $((now - begin)) >>"$samples/swap"
-    until verdicts_are_younger "$begin"; do sleep 0.02; done
+    until verdicts_are_younger "$begin"; do sleep 0.05; done
     echo $((${EPOCHREALTIME/./} - begin)) >>"$samples/swap-tested"
     begin=${EPOCHREALTIME/./}
     cp -a "/var/lib/cuda-nspawn/driver/$(property $live-1 Generation)" /var/lib/cuda-nspawn/.bench-copy
@@ -65,7 +94,8 @@ time_swap() {    # VERSION
 measure_live() {
     local count attach allow detach deny round
     clean_live
-    lab-guest "$suite" $plain
+    make_trees
+    make_machine $plain
     boot $plain
     for count in $machines; do
         grow_to "$count"

@@ -87,6 +87,38 @@ TEST_F(BusApi, lists_machines_and_finds_one_by_name) {
     EXPECT_THAT(text("my-box.example", "StateText"), HasSubstr("no image of machine \"my-box.example\" yet"));
 }
 
+TEST_F(BusApi, there_is_no_object_where_there_is_no_machine) {
+    start_daemon_with("gpus: [0]\n");
+    for (const char* path : {"/org/cudanspawn1/machine", "/org/cudanspawn1/machine/b", "/org/cudanspawn1/machine/_61",
+                             "/org/cudanspawn1/machine/a/a"})
+        EXPECT_THAT(failure_of([&] { properties(path, "org.cudanspawn1.Machine"); }).name,
+                    ::testing::StartsWith("org.freedesktop.DBus.Error.Unknown"))
+            << path;
+}
+
+TEST_F(BusApi, a_gpu_tells_which_machines_have_it) {
+    start_daemon_with("gpus: [0]\n");
+    const auto gpu = [](const std::string& uuid) {
+        return "/org/cudanspawn1/gpu/" + std::regex_replace(uuid, std::regex("-"), "_2d");
+    };
+    const auto machines = [&](const std::string& uuid) {
+        return properties(gpu(uuid), "org.cudanspawn1.Gpu").at("Machines").get<std::vector<std::string>>();
+    };
+    EXPECT_THAT(machines(uuid0), ElementsAre("a"));
+    host->add_policy("b", "gpus: [1]\n");
+    ASSERT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", gpu(uuid1), "Machines") == 1; }));
+    EXPECT_THAT(machines(uuid1), ElementsAre("b"));
+    host->add_policy("b", "gpus: [0]\n");
+    ASSERT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", gpu(uuid1), "Machines") == 2; }));
+    EXPECT_THAT(machines(uuid1), IsEmpty());
+    std::filesystem::remove(host->policies() / "a.yaml");
+    EXPECT_TRUE(wait_until([&] { return machines(uuid0) == std::vector<std::string>{"b"}; }));
+    std::filesystem::remove(host->policies() / "b.yaml");
+    const unsigned before = count_signals("PropertiesChanged", gpu(uuid1), "Machines");
+    EXPECT_TRUE(wait_until([&] { return machines(uuid0).empty(); }));
+    EXPECT_EQ(count_signals("PropertiesChanged", gpu(uuid1), "Machines"), before) << "it had nothing to do with it";
+}
+
 TEST_F(BusApi, an_unknown_machine_is_told_how_to_become_known) {
     start_daemon();
     for (const auto& made : std::vector<std::function<void()>>{

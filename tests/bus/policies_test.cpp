@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "bus_fixture.hpp"
 
 namespace cuda_nspawn::bus_tests {
@@ -36,6 +38,34 @@ TEST_F(BusPolicies, an_edit_is_carried_out) {
     start_daemon_with("gpus: [0]\n");
     host->add_policy("a", "gpus: [1]\n");
     EXPECT_TRUE(wait_until([&] { return host->has_node("a", "nvidia1") && !host->has_node("a", "nvidia0"); }));
+}
+
+// What is written through a link elsewhere causes no event here, so only who reads the file sees it.
+TEST_F(BusPolicies, an_edit_reads_that_file_and_no_other) {
+    host->add_policy("b", "gpus: [0]\n");
+    std::filesystem::create_hard_link(host->policies() / "b.yaml", host->tree.at("/b.yaml"));
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("b", "ready"));
+    host->tree.write("/b.yaml", "gpus: [1]\n");
+    host->add_policy("a", "gpus: [1]\n");
+    EXPECT_TRUE(wait_until([&] { return host->has_node("a", "nvidia1"); }));
+    ASSERT_TRUE(wait_for_state("a", "ready"));
+    EXPECT_TRUE(host->has_node("b", "nvidia0"));
+    call<>("Reload");
+    EXPECT_TRUE(wait_until([&] { return host->has_node("b", "nvidia1"); }));
+}
+
+TEST_F(BusPolicies, what_failed_is_done_again_when_its_file_is_touched) {
+    start_daemon_with("gpus: [0]\n");
+    expose_worker->set({.report = "{\"failure\": \"not today\"}"});
+    host->add_policy("a", "gpus: [1]\n");
+    ASSERT_TRUE(wait_for_state("a", "failed"));
+    expose_worker->set({});
+    host->add_policy("b", "gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("b", "ready"));
+    EXPECT_EQ(text("a", "State"), "failed") << "the file of b is none of its business";
+    host->add_policy("a", "gpus: [1]\n");
+    EXPECT_TRUE(wait_for_state("a", "ready"));
 }
 
 TEST_F(BusPolicies, a_file_that_an_editor_renames_into_place_is_noticed) {
@@ -149,6 +179,24 @@ TEST_F(BusPolicies, refresh_sees_a_driver_that_came_and_one_that_went) {
         return count_signals("InterfacesRemoved", "/org/cudanspawn1",
                              "/org/cudanspawn1/gpu/GPU_2d00000000_2d0000_2d0000_2d0000_2d000000000000") == 1;
     }));
+}
+
+// What it takes to read and expose them all is several times that, and given back. With the objects of sdbus-c++ it was
+// 20 MiB at rest.
+TEST_F(BusPolicies, a_thousand_machines_fit_into_16_MiB) {
+#if defined(__SANITIZE_ADDRESS__)
+    GTEST_SKIP() << "AddressSanitizer's own memory is more than that";
+#endif
+    for (int i = 0; i < 1000; ++i) host->add_policy("m" + std::to_string(i), "gpus: [0]\n");
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("m999", "ready"));
+    const auto resident_kib = [&] {
+        std::ifstream status("/proc/" + std::to_string(daemon->pid()) + "/status");
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
+        return 0UL;
+    };
+    EXPECT_TRUE(wait_until([&] { return resident_kib() < 16 * 1024; })) << resident_kib();
 }
 
 TEST_F(BusPolicies, reload_reads_the_policies_without_waiting_for_a_change) {

@@ -202,7 +202,7 @@ public:
     std::vector<std::string> messages;
 
     void machine_added(const std::string& machine) override { events.push_back("machine added " + machine); }
-    void machine_changed(const std::string& machine) override { changed = machine; }
+    void machine_changed(const std::string& machine) override { changes.insert(machine); }
     void machine_removed(const std::string& machine) override { events.push_back("machine removed " + machine); }
     void driver_changed() override { events.push_back("driver changed"); }
     void job_added(unsigned id) override { events.push_back("job added " + std::to_string(id)); }
@@ -212,7 +212,7 @@ public:
     void message(Severity, const std::string& machine, const std::string& text) override {
         messages.push_back(machine + ": " + text);
     }
-    std::string changed;
+    std::set<std::string> changes;  // machines
 };
 
 inline const std::string uuid0 = "GPU-00000000-0000-0000-0000-000000000000";

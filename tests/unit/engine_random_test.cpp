@@ -141,7 +141,7 @@ private:
             engine_.set_policies(files());
             return "";
         }
-        engine_.set_policy(name, file(name));
+        engine_.set_policy(name, file(name), chance(50));
         return name;
     }
     std::vector<GpuSelector> some_gpus() {

@@ -21,6 +21,7 @@ struct Host {
     FakeObserver observer;
     Engine engine{ports, observer};
     Policy policy = make_policy("a", {GpuIndex{0}, GpuIndex{1}});
+    bool one_file = false;  // what happens to the policy is told of that file, not of all
     bool running = false;
     std::optional<unsigned> job;  // of the last verb
 
@@ -34,7 +35,13 @@ struct Host {
     static PolicyFile broken() {
         return {"a", std::vector{Diagnostic{"/etc/cuda-nspawn/machines/a.yaml", 1, 1, "unknown key \"gpu\""}}};
     }
-    void set_policy() { engine.set_policies({{"a", policy}}); }
+    void set_policy() { set_policy(PolicyFile{"a", policy}); }
+    void set_policy(const std::optional<PolicyFile>& file) {
+        if (one_file)
+            engine.set_policy("a", file, true);
+        else
+            engine.set_policies(file ? std::vector{*file} : std::vector<PolicyFile>{});
+    }
     void set_gpus(std::vector<GpuSelector> gpus) {
         policy.gpus = std::move(gpus);
         set_policy();
@@ -265,8 +272,8 @@ inline const std::map<std::string, std::function<void(Host&)>>& events() {
         {"more", [](Host& host) { host.set_gpus({GpuIndex{0}, GpuIndex{1}, GpuIndex{2}}); }},
         {"fewer", [](Host& host) { host.set_gpus({GpuIndex{0}}); }},
         {"none", [](Host& host) { host.set_gpus({}); }},
-        {"broken", [](Host& host) { host.engine.set_policies({Host::broken()}); }},
-        {"removed", [](Host& host) { host.engine.set_policies({}); }},
+        {"broken", [](Host& host) { host.set_policy(Host::broken()); }},
+        {"removed", [](Host& host) { host.set_policy(std::nullopt); }},
         // The driver
         {"as-is", [](Host& host) { host.engine.set_driver(Driver(host.engine.driver())); }},
         {"upgraded", [](Host& host) { host.engine.set_driver(make_driver("1000.1")); }},

@@ -192,13 +192,14 @@ std::string outcome(Host& host, const std::string& event) {
     return host.word() + refused + ending_of(host);
 }
 
-void check_table(const std::string& table) {
+void check_table(const std::string& table, bool one_file = false) {
     const std::vector<Cell> all = cells(table);
     ASSERT_EQ(all.size() % situations().size(), 0) << "a table has each situation";
     for (const Cell& cell : all) {
         Host host;
         situation(cell.situation).reach(host);
         host.ports.news();
+        host.one_file = one_file;
         EXPECT_EQ(outcome(host, cell.event), cell.expected) << cell.situation << " x " << cell.event;
         EXPECT_TRUE(host.engine.settled()) << cell.situation << " x " << cell.event;
         EXPECT_LE(host.ports.log.size(), 20) << cell.situation << " x " << cell.event;
@@ -214,6 +215,7 @@ TEST(EngineTable, each_situation_is_reached_and_shown_as_its_state) {
 }
 
 TEST(EngineTable, policy) { check_table(policy_table); }
+TEST(EngineTable, policy_of_one_file) { check_table(policy_table, true); }
 TEST(EngineTable, driver) { check_table(driver_table); }
 TEST(EngineTable, life) { check_table(life_table); }
 TEST(EngineTable, verbs) { check_table(verb_table); }

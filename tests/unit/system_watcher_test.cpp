@@ -11,7 +11,7 @@ void watch_without_inotify() {
     testing::use_up_inotify();
     EventLoop loop;
     Watcher watcher(loop);
-    watcher.watch("/etc", [](const std::vector<std::string>&) {});
+    watcher.watch("/etc", [](const std::vector<std::string>&, bool) {});
     std::exit(0);
 }
 
