@@ -42,7 +42,7 @@ private:
     void begin();
     void read_policies();
     void refresh_driver(const std::string& cause);
-    void refresh();
+    void refresh(const std::string& cause);
     void verify_all(const std::string& cause);
     void verify_after_sleep();
     HostChanges::Handlers change_handlers();
