@@ -118,7 +118,7 @@ void Daemon::begin() {
     service_.open(
         *connection_, bus_, engine_,
         {[this] { refresh_driver("attach"); }, [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
-         [this] { refresh(); }, [this] { read_policies(); },
+         [this](const std::string& cause) { refresh(cause); }, [this] { read_policies(); },
          [this](const std::string& name) {
              engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
          }});
@@ -160,9 +160,9 @@ void Daemon::refresh_driver(const std::string& cause) {
     for (const std::string& note : engine_.driver().notes) log(Severity::info, "", note);
 }
 
-void Daemon::refresh() {
-    refresh_driver("refresh");
-    verify_all("refresh");
+void Daemon::refresh(const std::string& cause) {
+    refresh_driver(cause);
+    verify_all(cause);
 }
 
 void Daemon::verify_all(const std::string& cause) {

@@ -44,7 +44,7 @@ private:
     void read_policies();
     void read_written_policies(const std::vector<std::string>& names);
     void refresh_driver(const std::string& cause);
-    void refresh();
+    void refresh(const std::string& cause);
     void verify_all(const std::string& cause);
     void verify_after_sleep();
     HostChanges::Handlers change_handlers();

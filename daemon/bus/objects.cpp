@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/errors.hpp"
+#include "guest/printable.hpp"
 #include "names.hpp"
 
 namespace cuda_nspawn::bus {
@@ -78,6 +79,14 @@ void ManagerObject::SelfTest(TestAnswer&& result, std::string name, Options opti
 void ManagerObject::ListHolders(HoldersAnswer&& result, std::string machine) {
     if (!machine.empty()) verbs_.reread(machine);
     list_holders(engine_, std::move(result), machine);
+}
+
+void ManagerObject::Refresh(const Options& options) {
+    constexpr std::size_t longest_cause = 200;  // it stands in a line of the journal
+    OptionReader reader(options);
+    const std::string cause = reader.take_string("cause", "refresh");
+    reader.finish();
+    verbs_.refresh(printable(cause, longest_cause));
 }
 
 std::string ManagerObject::Version() { return CUDA_NSPAWN_VERSION; }

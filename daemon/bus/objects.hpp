@@ -18,7 +18,7 @@ namespace cuda_nspawn::bus {
 struct HostVerbs {
     std::function<void()> look_at_driver;
     std::function<void()> look_at_driver_when_idle;
-    std::function<void()> refresh;  // that, and verifies what all machines have
+    std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
     std::function<void()> reload;
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
@@ -39,7 +39,7 @@ private:
     void Detach(JobAnswer&& result, std::string name, Options options) override;
     void SelfTest(TestAnswer&& result, std::string name, Options options) override;
     void ListHolders(HoldersAnswer&& result, std::string machine) override;
-    void Refresh() override { verbs_.refresh(); }
+    void Refresh(const Options& options) override;
     void Reload() override { verbs_.reload(); }
     std::string Version() override;
     std::string KernelVersion() override { return engine_.driver().kernel_version; }

@@ -286,8 +286,13 @@ int plan(const Arguments& arguments) {
     return 0;
 }
 
-int host_verb(const std::string& method) {
-    manager()->callMethod(method).onInterface(manager_interface);
+int refresh(const Arguments&) {
+    manager()->callMethod("Refresh").onInterface(manager_interface).withArguments(Options{});
+    return 0;
+}
+
+int reload(const Arguments&) {
+    manager()->callMethod("Reload").onInterface(manager_interface);
     return 0;
 }
 
@@ -306,8 +311,8 @@ const std::map<std::string, Command>& commands() {
         {"holders", {Command::maybe_machine, {}, holders}},
         {"test", {Command::machine, {}, test}},
         {"plan", {Command::machine, {}, plan}},
-        {"refresh", {Command::nothing, {}, [](const Arguments&) { return host_verb("Refresh"); }}},
-        {"reload", {Command::nothing, {}, [](const Arguments&) { return host_verb("Reload"); }}}};
+        {"refresh", {Command::nothing, {}, refresh}},
+        {"reload", {Command::nothing, {}, reload}}};
     return table;
 }
 

@@ -1,6 +1,7 @@
 #include "system/live_ports.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -287,7 +288,9 @@ void LivePorts::release(const Instance& instance, Reply<std::string> reply) {
 bool LivePorts::has_mounts(const Instance& instance) const {
     // Of what cannot be read nothing is known: it may have ended. Then the self-test tells.
     const auto mountinfo = read_file(places_.proc / std::to_string(instance.leader) / "mountinfo");
-    return !mountinfo || shows_our_mounts(*mountinfo);
+    struct stat machines{};
+    if (!mountinfo || ::stat((places_.runtime / "machines").c_str(), &machines) < 0) return true;
+    return shows_our_mounts(*mountinfo, machines.st_dev);
 }
 
 void LivePorts::mount(const std::string& machine, Reply<std::string> reply) {

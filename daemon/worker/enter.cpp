@@ -32,7 +32,7 @@ double milliseconds_since(Clock::time_point begin) {
 std::string why_not_set_up(const TestRequest& request, const RunningMachine& machine, const EnterPlaces& places,
                            const EnterLimits& limits) {
     if (!machine.is_alive()) return "the machine ended before its set-up was done";
-    if (!has_our_mounts(machine, places.proc))
+    if (!has_our_mounts(machine, places.machines, places.proc))
         return fmt::format(
             "the guest has unmounted the driver: give it back with cuda-nspawnctl attach --fresh {0}, or restart the "
             "machine with machinectl reboot {0}",

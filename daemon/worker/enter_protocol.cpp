@@ -1,12 +1,14 @@
 #include "worker/enter_protocol.hpp"
 
 #include <fmt/format.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -127,9 +129,19 @@ std::optional<SetupState> parse_setup_state(std::string_view text) {
     return state;
 }
 
-bool shows_our_mounts(std::string_view mountinfo) {
-    return mountinfo.find(fmt::format(" {} ", names::guest_directory)) != std::string_view::npos &&
-           mountinfo.find(fmt::format(" {} ", names::guest_store)) != std::string_view::npos;
+bool shows_our_mounts(std::string_view mountinfo, dev_t machines) {
+    const std::string ours = fmt::format("{}:{}", major(machines), minor(machines));
+    bool has_directory = false;
+    bool has_store = false;
+    std::istringstream lines{std::string(mountinfo)};
+    for (std::string line; std::getline(lines, line);) {
+        std::string id, parent, file_system, directory, place;
+        std::istringstream(line) >> id >> parent >> file_system >> directory >> place;
+        // The last one on a place is the one to be seen.
+        if (place == names::guest_directory) has_directory = file_system == ours;
+        if (place == names::guest_store) has_store = true;
+    }
+    return has_directory && has_store;
 }
 
 std::string setup_check_line(const SetupState& state, double milliseconds) {

@@ -2,6 +2,8 @@
 // the guest, the isolation probe's finding. Pure; the JSON parsers throw std::runtime_error with a sentence.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,9 +28,10 @@ struct SetupState {
 };
 std::optional<SetupState> parse_setup_state(std::string_view text);
 
-// Whether a guest's /proc/PID/mountinfo (proc_pid_mountinfo(5)) has both of our mounts. It can forge that, to its own
-// disadvantage.
-bool shows_our_mounts(std::string_view mountinfo);
+// Whether a guest's /proc/PID/mountinfo (proc_pid_mountinfo(5)) has both of our mounts, the directory from the file
+// system `machines`: what is left of an earlier one, which went while the guest ran, does not count. It can forge that,
+// to its own disadvantage.
+bool shows_our_mounts(std::string_view mountinfo, dev_t machines);
 
 // The set-up's part of the report, as one of the self-test's lines: the host's own, in front of the guest's.
 std::string setup_check_line(const SetupState& state, double milliseconds);

@@ -64,14 +64,17 @@ std::optional<SetupState> read_state(int run) {
 
 }  // namespace
 
-bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& proc) {
+bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& machines,
+                    const std::filesystem::path& proc) {
     const FileDescriptor file(
         ::open((proc / std::to_string(machine.leader) / "mountinfo").c_str(), O_RDONLY | O_CLOEXEC));
     std::string text(std::size_t{1} << 20, '\0');  // a guest may have as many mounts as it likes
     std::size_t have = 0;
     for (ssize_t got; have < text.size() && (got = ::read(file.get(), text.data() + have, text.size() - have)) > 0;)
         have += static_cast<std::size_t>(got);
-    return shows_our_mounts(std::string_view(text).substr(0, have));
+    struct stat status{};
+    return ::stat(machines.c_str(), &status) == 0 &&
+           shows_our_mounts(std::string_view(text).substr(0, have), status.st_dev);
 }
 
 std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uint64_t epoch,
@@ -100,7 +103,7 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
         discard_events(inotify.get());
         look_again = woken == 0;
         if (look_again) {
-            if (!has_our_mounts(machine, proc)) return std::nullopt;
+            if (!has_our_mounts(machine, epoch_file.parent_path(), proc)) return std::nullopt;
             touch(epoch_file);
             pause = std::min(2 * pause, longest_pause);
         }

@@ -17,6 +17,8 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
                                          const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
                                          std::chrono::milliseconds limit);
 
-bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& proc);
+// machines: a directory on the file system that has the machines'.
+bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& machines,
+                    const std::filesystem::path& proc);
 
 }  // namespace cuda_nspawn

@@ -1,6 +1,7 @@
 // The privileged work for the daemon, started by PID 1 in a unit that has just the rights its verb needs (units/).
 // cuda-nspawn-worker VERB ID: one piece of it. Reads /run/cuda-nspawn/work/ID.request, writes ID.result beside it.
 // cuda-nspawn-worker VERB: serves requests over the unit's socket, for what many wait for (worker/serve.hpp).
+// cuda-nspawn-worker uninstall: for who removes these programs.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -25,6 +26,7 @@
 #include "worker/mount.hpp"
 #include "worker/protocol.hpp"
 #include "worker/serve.hpp"
+#include "worker/uninstall.hpp"
 
 namespace cuda_nspawn {
 namespace {
@@ -115,10 +117,17 @@ int run_once(const std::string& verb, Work work, const std::string& id) {
     }
 }
 
+int run_uninstall() {
+    const std::vector<std::string> failures = uninstall({});
+    for (const std::string& failure : failures) fmt::print(stderr, "{}\n", failure);
+    return failures.empty() ? 0 : 1;
+}
+
 int usage() {
     fmt::print(stderr,
                "usage: cuda-nspawn-worker holders|mount|store|test ID\n       cuda-nspawn-worker expose|look\n"
-               "Started by systemd for cuda-nspawnd, not by hand.\n");
+               "       cuda-nspawn-worker uninstall\n"
+               "Started by systemd for cuda-nspawnd, not by hand; uninstall by the package that is removed.\n");
     return 2;
 }
 
@@ -126,6 +135,7 @@ int run(const std::vector<std::string>& arguments) {
     static const std::map<std::string, Work> once{
         {"holders", run_holders}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
     static const std::map<std::string, Work> resident{{"expose", run_expose}, {"look", run_look}};
+    if (arguments == std::vector<std::string>{"uninstall"}) return run_uninstall();
     if (arguments.size() == 1)
         if (const auto verb = resident.find(arguments[0]); verb != resident.end()) {
             serve(inherited_listener(), verb->second);

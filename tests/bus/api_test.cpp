@@ -329,7 +329,7 @@ TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
         EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", verb, "sa{sv}", "a", "0"}), 1) << verb;
     for (const char* verb : {"Attach", "Detach", "SelfTest", "Plan"})
         EXPECT_EQ(as_nobody({machine_a, "org.cudanspawn1.Machine", verb, "a{sv}", "0"}), 1) << verb;
-    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "Refresh"}), 1);
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "Refresh", "a{sv}", "0"}), 1);
     EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "ListHolders", "s", "a"}), 1);
     hear_all();
     EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);

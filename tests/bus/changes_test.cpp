@@ -245,7 +245,7 @@ TEST_F(BusChanges, a_settings_directory_that_appears_with_files_in_it_is_read) {
 TEST_F(BusChanges, a_refresh_mends_a_node_that_vanished) {
     run_a();
     std::filesystem::remove(host->tree.at("/root/run/cuda-nspawn/machines/a/dev/nvidia0"));
-    call<>("Refresh");
+    call<>("Refresh", Options{});
     EXPECT_TRUE(wait_until([&] { return host->has_node("a", "nvidia0"); }));
     EXPECT_TRUE(wait_for_state("a", "attached"));
 }
@@ -258,7 +258,7 @@ TEST_F(BusChanges, a_refresh_with_nothing_to_mend_changes_nothing) {
     const auto rules = systemd->rules();
     const auto calls = systemd->count("SetUnitProperties");
     const auto length = log().size();
-    call<>("Refresh");
+    call<>("Refresh", Options{});
     ASSERT_TRUE(wait_until([&] { return systemd->count("SetUnitProperties") == calls + 1; }));
     call<>("Reload");  // answered after what was begun
     hear_all();
@@ -268,6 +268,14 @@ TEST_F(BusChanges, a_refresh_with_nothing_to_mend_changes_nothing) {
     const std::string said = log().substr(length);
     EXPECT_EQ(count(said, "\n") - count(said, " debug: "), 1U) << said;
     EXPECT_THAT(said, HasSubstr("what the machines have is verified (refresh)"));
+}
+
+TEST_F(BusChanges, a_refresh_is_told_with_its_cause_in_one_line) {
+    start_daemon();
+    call<>("Refresh", Options{{"cause", sdbus::Variant("the package manager\nchanged a driver")}});
+    EXPECT_TRUE(wait_for_log("what the machines have is verified (the package manager changed a driver)\n")) << log();
+    EXPECT_THAT(failure_of([&] { call<>("Refresh", Options{{"why", sdbus::Variant("so")}}); }).text,
+                HasSubstr("Unknown option \"why\""));
 }
 
 TEST_F(BusChanges, after_a_sleep_everything_is_looked_at_again) {

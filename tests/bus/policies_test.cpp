@@ -166,7 +166,7 @@ TEST_F(BusPolicies, refresh_sees_a_driver_that_came_and_one_that_went) {
         properties("/org/cudanspawn1", "org.cudanspawn1.Manager").at("Warnings").get<std::vector<std::string>>(),
         ElementsAre(HasSubstr("no NVIDIA kernel module is loaded")));
     std::filesystem::rename(host->tree.at("/proc/gone"), host->tree.at("/proc/driver"));
-    call<>("Refresh");
+    call<>("Refresh", Options{});
     EXPECT_TRUE(wait_for_state("a", "ready"));
     EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", "/org/cudanspawn1", "Generation") > 0; }));
     EXPECT_TRUE(wait_until([&] {
@@ -174,7 +174,7 @@ TEST_F(BusPolicies, refresh_sees_a_driver_that_came_and_one_that_went) {
                              "/org/cudanspawn1/gpu/GPU_2d00000000_2d0000_2d0000_2d0000_2d000000000000") == 1;
     }));
     std::filesystem::remove_all(host->tree.at("/proc/driver/nvidia/gpus/0000:01:00.0"));
-    call<>("Refresh");
+    call<>("Refresh", Options{});
     EXPECT_TRUE(wait_until([&] {
         return count_signals("InterfacesRemoved", "/org/cudanspawn1",
                              "/org/cudanspawn1/gpu/GPU_2d00000000_2d0000_2d0000_2d0000_2d000000000000") == 1;

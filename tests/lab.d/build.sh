@@ -16,6 +16,8 @@ install_project() { inside cmake --install /build; }
 # In the host: what a package's own scripts would do after its files are there.
 activate_project() { inside /src/tests/lab.d/activate /build; }
 
+lint_package() { inside sh -c 'lintian --allow-root --fail-on error,warning /build/deb/packages/*.changes'; }
+
 bring_project() {
     [ -n "$pack" ] || { step build build_project && step install install_project; } || exit 1
     step "driver and daemon" activate_project || exit 1

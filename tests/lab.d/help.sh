@@ -18,6 +18,7 @@ runs and tests cuda-nspawn in it. A real NVIDIA driver is used where the machine
   exec      runs a command in the lab's host
   shell     a shell in the lab's host
   build     builds and installs, in the lab that is up or in one for the purpose
+  deb       makes the Debian package
   pack      writes an archive that runs on a machine without a mirror
   clean     removes what this checkout has built
 
@@ -37,7 +38,8 @@ Gives two guests of different distributions their GPUs, by one command each, and
 END
         test) cat <<'END' ;;
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
-Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system.
+Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system. The suite package
+gets a host of its own, in which nothing was installed.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
@@ -75,6 +77,12 @@ END
         build) cat <<'END' ;;
 usage: tests/lab build
 Builds the project with the preset dev in the lab's host, installs it there and restarts the daemon.
+Uses the lab that is up, else one for the purpose.
+END
+        deb) cat <<'END' ;;
+usage: tests/lab deb [DIRECTORY]
+Makes cuda-nspawn_VERSION_amd64.deb, and its debug symbols beside it, in the directory, or in the present one. Compiled as
+Debian does it; ends with 0 if lintian has no error and no warning. The same sources give the same bytes.
 Uses the lab that is up, else one for the purpose.
 END
         pack) cat <<'END' ;;

@@ -69,7 +69,8 @@ host_start() {
 host_wait() {
     local running tries=0
     until host_pid >/dev/null && inside test -S /run/systemd/private; do
-        kill -0 "$(state_value owner pid)" 2>/dev/null || { echo "the host's first process ended"; return 1; }
+        kill -0 "$(state_value owner pid)" 2>/dev/null ||
+            { echo "the host's first process ended; with many labs on this machine fs.inotify.max_user_instances may be used up"; return 1; }
         [ $((tries++)) -lt 600 ] || { echo "no systemd after 30 s"; return 1; }
         sleep 0.05
     done
@@ -115,6 +116,23 @@ host_end() {
     detach_loops
     rm -rf --one-file-system "${state:?}"/{owner,init,init.new,ready,mnt}
 }
+
+# Another host of this checkout beside the first, in which nothing of ours is installed, for one command.
+in_fresh_host() (    # COMMAND…
+    become_fresh
+    trap 'host_end; rmdir "$state"' EXIT
+    trap 'exit 143' HUP INT TERM
+    mkdir -p "$state"
+    host_end && host_start && "$@"
+)
+
+become_fresh() { id+=.fresh state+=.fresh; }
+
+# Of a run that was killed.
+end_fresh_host() (
+    become_fresh
+    [ ! -d "$state" ] || { host_end && rmdir "$state"; }
+)
 
 remove_cgroup() {
     local tries=0

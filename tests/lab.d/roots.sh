@@ -13,7 +13,8 @@ host_packages=(systemd systemd-sysv systemd-container libpam-systemd dbus dbus-d
 # … and what building and testing needs besides.
 build_packages=(gcc g++ cmake ninja-build pkg-config ccache libsystemd-dev libsdbus-c++-dev libsdbus-c++-bin
     libyaml-cpp-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev musl-tools
-    clang-format clang-tidy libxml2-utils shellcheck yamllint python3 scdoc git strace less)
+    clang-format clang-tidy libxml2-utils shellcheck yamllint python3 scdoc git strace less
+    build-essential debhelper lintian)
 guest_packages=(systemd systemd-sysv dbus libpam-systemd)
 
 # Debian's mirror as apt on this machine knows it.

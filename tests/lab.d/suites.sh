@@ -4,6 +4,7 @@
 #   unit, bus      ctest, by label
 #   style, tidy    tests/lab.d/style and tidy: format, linters; clang-tidy
 #   asan           unit and bus once more, with sanitizers
+#   package        tests/system/package, in a fresh host, with the package made of what the lab has built
 #   others         programs tests/system/NAME; the last line each prints is its closing line, `NAME: N passed, N failed`
 
 system_suites() {
@@ -17,16 +18,29 @@ house_suites=(unit bus style tidy asan)
 
 all_suites() { printf '%s\n' "${house_suites[@]}"; system_suites; }
 
+# Those that install the project themselves.
+fresh_suites=(package)
+
+is_fresh_suite() { [[ " ${fresh_suites[*]} " == *" $1 "* ]]; }
+
 is_house_suite() { [[ " ${house_suites[*]} " == *" $1 "* ]]; }
 
-# An archive has no compilers, no sources' tools and so no unit, bus and style.
-default_suites() { if [ -n "$from" ]; then system_suites; else all_suites; fi; }
+# An archive has no compilers, no sources' tools, no dpkg and so no unit, bus, style and package.
+runs_from_archive() { ! is_house_suite "$1" && ! is_fresh_suite "$1"; }
+
+default_suites() {
+    local suite
+    if [ -z "$from" ]; then all_suites; return; fi
+    for suite in $(system_suites); do
+        if runs_from_archive "$suite"; then echo "$suite"; fi
+    done
+}
 
 check_suites() {    # SUITE…: all of them exist, and can run on what the host was made of
     local suite
     for suite; do
         all_suites | grep -xF -- "$suite" >/dev/null || usage_error "no suite \"$suite\"; there are: $(all_suites | xargs)"
-        [ -z "$pack" ] || ! is_house_suite "$suite" || fail "suite $suite needs the build tools, which an archive does not hold"
+        [ -z "$pack" ] || runs_from_archive "$suite" || fail "suite $suite needs the build tools, which an archive does not hold"
     done
 }
 
@@ -34,6 +48,9 @@ run_suite() {
     case $1 in
         unit | bus) inside ctest --test-dir /build --label-regex "^$1\$" --no-tests=error --output-on-failure ;;
         style | tidy | asan) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
+        package)
+            inside nice -n 5 /src/tests/lab.d/deb --as-built /build /build/deb &&
+                in_fresh_host inside env BUILD_DIR=/build /src/tests/system/package ;;
         *) inside env BUILD_DIR=/build "/src/tests/system/$1" ;;
     esac
 }

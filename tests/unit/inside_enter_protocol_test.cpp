@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/sysmacros.h>
 
 #include <cerrno>
 #include <string>
@@ -15,10 +16,18 @@ TEST(OurMounts, are_there_when_both_are) {
     const std::string directory = "61 50 0:45 /a /run/cuda-nspawn ro,nosuid - tmpfs cuda-nspawn rw\n";
     const std::string store =
         "62 50 8:1 /var/lib/cuda-nspawn/driver /run/cuda-nspawn-store ro,nosuid - ext4 /dev/sda rw\n";
-    EXPECT_TRUE(shows_our_mounts("50 1 8:1 / / rw - ext4 /dev/sda rw\n" + directory + store));
-    EXPECT_FALSE(shows_our_mounts(directory));
-    EXPECT_FALSE(shows_our_mounts(store));
-    EXPECT_FALSE(shows_our_mounts("62 50 0:45 /run/cuda-nspawn /other ro - tmpfs x rw\n"));
+    EXPECT_TRUE(shows_our_mounts("50 1 8:1 / / rw - ext4 /dev/sda rw\n" + directory + store, makedev(0, 45)));
+    EXPECT_FALSE(shows_our_mounts(directory, makedev(0, 45)));
+    EXPECT_FALSE(shows_our_mounts(store, makedev(0, 45)));
+    EXPECT_FALSE(shows_our_mounts("62 50 0:45 /run/cuda-nspawn /other ro - tmpfs x rw\n" + store, makedev(0, 45)));
+}
+
+TEST(OurMounts, are_not_those_of_a_file_system_that_went) {
+    const std::string store = "62 50 8:1 /s /run/cuda-nspawn-store ro - ext4 /dev/sda rw\n";
+    const std::string old = "61 50 0:45 /a /run/cuda-nspawn ro - tmpfs cuda-nspawn rw\n";
+    const std::string present = "63 61 0:46 /a /run/cuda-nspawn ro - tmpfs cuda-nspawn rw\n";
+    EXPECT_FALSE(shows_our_mounts(old + store, makedev(0, 46)));
+    EXPECT_TRUE(shows_our_mounts(old + store + present, makedev(0, 46)));
 }
 
 TEST(SetupState, has_the_epoch_and_the_sentences) {
