@@ -142,7 +142,7 @@ bool Engine::inherits_rules(const Machine& machine) {
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
-    machine.follow_due = false;
+    machine.follow_due.reset();
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
     // What its unit may have given it when it started, whether we know so or not.
@@ -164,7 +164,11 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         machine.verdict = known->second.verdict;
         machine.tested_usec = known->second.tested_usec;
         machine.test_wanted = machine.test_wanted && machine.verdict.result == VerdictResult::none;
-        if (machine.policy && machine.policy->wants_gpus() && !machine.revoked) ports_.follow_again(machine.name);
+        if (!machine.policy || !machine.policy->wants_gpus()) return;
+        if (machine.revoked)
+            ports_.follow(machine.name, false);
+        else
+            ports_.follow_again(machine.name);
         return;
     }
     remember(machine);

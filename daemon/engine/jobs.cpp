@@ -114,7 +114,7 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     supersede(name, JobKind::detach);
     machine.start_wanted = false;
     machine.test_wanted = false;
-    machine.follow_due = false;
+    machine.follow_due.reset();
     machine.failure.clear();
     // What is just being started is revoked as soon as it runs.
     if (machine.instance || machine.under_way == Step::start) {
@@ -124,7 +124,7 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     replan(machine);
     // Before the unit is stopped: a daemon that comes after this one takes the stop for ours, and not for a wish.
     remember(machine);
-    if (machine.instance && !by_unit) follow(machine, false);
+    if (machine.instance && !by_unit) machine.follow_due = false;
     advance(machine);
     return id;
 }

@@ -40,7 +40,7 @@ struct Machine {
     bool revoked = false;                   // Detach: until this instance ends
     bool start_wanted = false;
     bool test_wanted = false;
-    bool follow_due = false;  // its unit is to be active, which asks for a verdict: when all is given
+    std::optional<bool> follow_due;  // its unit is to be active, when all is given; or not, when the rules are taken
 
     // Facts
     std::optional<Image> image;   // nothing: has to be looked at

@@ -96,16 +96,21 @@ void Engine::begin_grant(Machine& machine) {
     });
 }
 
-// The unit is stopped at once, and started when all is given: PID 1, which does one thing at a time, would else start a
-// process before it opens the door. What failed is given no more, and the unit says why.
+// PID 1 does one thing at a time, and forks slower than it sets rules: so the unit is started when all is given, and at
+// a detach it is stopped when the door is closed. Where a step failed no more is done, and the unit says why.
 void Engine::follow(Machine& machine, bool active) {
-    machine.follow_due = active;
-    if (!active) ports_.follow(machine.name, false);
+    machine.follow_due.reset();
+    if (active)
+        machine.follow_due = true;
+    else
+        ports_.follow(machine.name, false);
 }
 
 void Engine::follow_if_due(Machine& machine, Step next) {
-    const bool all_is_given = machine.under_way == Step::none && (next == Step::none || next == Step::reload);
-    if (all_is_given && std::exchange(machine.follow_due, false)) ports_.follow(machine.name, true);
+    if (!machine.follow_due || machine.under_way != Step::none) return;
+    const bool is_time =
+        *machine.follow_due ? next == Step::none || next == Step::reload : next != Step::grant && next != Step::look;
+    if (is_time) ports_.follow(machine.name, *std::exchange(machine.follow_due, std::nullopt));
 }
 
 // A running machine whose GPUs or driver changed has no verdict of what it has now, and its unit is to say whether it

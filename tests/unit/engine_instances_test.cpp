@@ -192,6 +192,7 @@ TEST_F(EngineInstances, a_remembered_detach_holds_and_opens_nothing_for_a_moment
     engine.restore("a", {instance("a"), true, {}, 0});
     engine.set_driver(make_driver());
     set_policies({make_policy("a")});
+    EXPECT_THAT(ports.log, Contains("unfollow a")) << "the daemon before may not have come to it";
     while (!ports.pending.empty()) {
         EXPECT_THAT(ports.pending.front().rules.granted, IsEmpty());
         EXPECT_THAT(ports.pending.front().plan.nodes, IsEmpty());

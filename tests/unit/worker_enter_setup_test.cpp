@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <thread>
@@ -22,11 +24,13 @@ struct Guest {
         machine.leader = ::getpid();
         machine.pidfd = FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
         const std::string process = fmt::format("/proc/{}", ::getpid());
-        tree.write(
-            process + "/mountinfo",
-            "1 2 0:1 /a /run/cuda-nspawn ro - tmpfs none ro\n3 2 0:1 /b /run/cuda-nspawn-store ro - ext4 none ro\n");
-        tree.write("/guest/run/other", "");
         tree.write("/epoch", "7\n");
+        tree.write("/guest/run/other", "");
+        struct stat epoch{};
+        EXPECT_EQ(::stat(tree.at("/epoch").c_str(), &epoch), 0);
+        tree.write(process + "/mountinfo", fmt::format("1 2 {}:{} /a /run/cuda-nspawn ro - tmpfs none ro\n"
+                                                       "3 2 0:1 /b /run/cuda-nspawn-store ro - ext4 none ro\n",
+                                                       major(epoch.st_dev), minor(epoch.st_dev)));
         std::filesystem::create_symlink(tree.at("/guest"), tree.at(process + "/root"));
     }
     void report(std::uint64_t epoch) const {
@@ -59,7 +63,11 @@ TEST(WaitForSetup, ends_when_the_time_is_over) {
 void wait_without_inotify() {
     testing::use_up_inotify();
     const Guest guest;
-    std::thread later([&] { guest.report(7); });
+    // After the first look, so that only another one can see it.
+    std::thread later([&] {
+        std::this_thread::sleep_for(milliseconds(100));
+        guest.report(7);
+    });
     const bool seen = guest.wait(milliseconds(20000)).has_value();
     later.join();
     std::_Exit(seen ? 0 : 1);
