@@ -11,6 +11,7 @@ namespace {
 const sdbus::ServiceName service{"org.freedesktop.systemd1"};
 const sdbus::ObjectPath root{"/org/freedesktop/systemd1"};
 constexpr const char* manager_interface = "org.freedesktop.systemd1.Manager";
+constexpr std::size_t kept_paths = 4096;
 
 const char* interface_of(const std::string& unit) {
     return unit.ends_with(".scope") ? "org.freedesktop.systemd1.Scope" : "org.freedesktop.systemd1.Service";
@@ -250,23 +251,34 @@ void Systemd::set_device_rules(const std::string& unit, const DeviceRules& rules
         });
 }
 
-void Systemd::get_device_rules(const std::string& unit, std::function<void(DeviceRules, std::string)> reply) {
+// A unit's object path never changes, so it is asked for once: a guest waits for its GPU meanwhile.
+void Systemd::get_device_rules(const std::string& unit, RulesReply reply) {
+    if (const auto known = paths_.find(unit); known != paths_.end())
+        return read_device_rules(unit, known->second, std::move(reply));
     manager_->callMethodAsync("GetUnit")
         .onInterface(manager_interface)
         .withArguments(unit)
         .uponReplyInvoke([this, unit, reply](std::optional<sdbus::Error> error, const sdbus::ObjectPath& path) {
             if (error) return reply({}, fmt::format("{}: {}", unit, error->getMessage()));
-            const auto proxy = units_.at(path);
-            proxy->getPropertyAsync("DeviceAllow")
-                .onInterface(interface_of(unit))
-                .uponReplyInvoke([proxy, unit, reply](std::optional<sdbus::Error> failed, const sdbus::Variant& value) {
-                    if (failed) return reply({}, fmt::format("{}: {}", unit, failed->getMessage()));
-                    const auto list = value_as<std::vector<BusRule>>(value);
-                    if (!list) return reply({}, fmt::format("{}: systemd tells no DeviceAllow of it", unit));
-                    DeviceRules rules;
-                    for (const BusRule& rule : *list) rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
-                    reply(rules, "");
-                });
+            if (paths_.size() >= kept_paths) paths_.clear();
+            paths_[unit] = path;
+            read_device_rules(unit, path, reply);
+        });
+}
+
+void Systemd::read_device_rules(const std::string& unit, const sdbus::ObjectPath& path, RulesReply reply) {
+    const auto proxy = units_.at(path);
+    proxy->getPropertyAsync("DeviceAllow")
+        .onInterface(interface_of(unit))
+        .uponReplyInvoke([this, proxy, unit, reply = std::move(reply)](std::optional<sdbus::Error> failed,
+                                                                       const sdbus::Variant& value) {
+            if (failed) paths_.erase(unit);
+            if (failed) return reply({}, fmt::format("{}: {}", unit, failed->getMessage()));
+            const auto list = value_as<std::vector<BusRule>>(value);
+            if (!list) return reply({}, fmt::format("{}: systemd tells no DeviceAllow of it", unit));
+            DeviceRules rules;
+            for (const BusRule& rule : *list) rules.emplace_back(std::get<0>(rule), std::get<1>(rule));
+            reply(rules, "");
         });
 }
 

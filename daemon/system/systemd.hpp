@@ -46,7 +46,8 @@ public:
     void loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply);
     // Sets the runtime DeviceAllow list of a unit in one call, whatever it was.
     void set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply);
-    void get_device_rules(const std::string& unit, std::function<void(DeviceRules, std::string failure)> reply);
+    using RulesReply = std::function<void(DeviceRules, std::string failure)>;
+    void get_device_rules(const std::string& unit, RulesReply reply);
     // argv of the service's ExecStart and its drop-ins, of a unit that is loaded for this if need be.
     struct ExecStart {
         std::vector<std::string> argv;
@@ -61,6 +62,7 @@ private:
         std::string unit;
         Reply<JobEnd> reply;
     };
+    void read_device_rules(const std::string& unit, const sdbus::ObjectPath& path, RulesReply reply);
     void subscribe();
     void owner_changed(sdbus::Message message);
     void enqueue(const std::string& verb, const std::string& unit, Reply<JobEnd> reply,
@@ -75,6 +77,7 @@ private:
 
     std::unique_ptr<sdbus::IProxy> manager_;
     ObjectProxies units_;
+    std::map<std::string, sdbus::ObjectPath> paths_;  // of units whose rules were asked for
     sdbus::Slot owners_;
     bool present_ = true;                          // on the bus
     std::map<std::string, Job> jobs_;              // by job path
