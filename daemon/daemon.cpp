@@ -106,7 +106,8 @@ void Daemon::begin() {
     read_policies();
     adopt_leftovers();
     service_.open(*connection_, engine_,
-                  {[this] { refresh_driver("attach"); }, [this] { refresh(); }, [this] { read_policies(); },
+                  {[this] { refresh_driver("attach"); }, [this] { refresh(); },
+                   [this](auto reply) { ports_.verify_store(std::move(reply)); }, [this] { read_policies(); },
                    [this](const std::string& name) {
                        engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
                    }});

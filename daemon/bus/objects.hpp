@@ -17,6 +17,7 @@ namespace cuda_nspawn::bus {
 struct HostVerbs {
     std::function<void()> look_at_driver;
     std::function<void()> refresh;  // that, and verifies what all machines have
+    std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
     std::function<void()> reload;
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
@@ -38,6 +39,7 @@ private:
     void SelfTest(TestAnswer&& result, std::string name, Options options) override;
     void ListHolders(HoldersAnswer&& result, std::string machine) override;
     void Refresh() override { verbs_.refresh(); }
+    void VerifyStore(StoreAnswer&& result) override;
     void Reload() override { verbs_.reload(); }
     std::string Version() override;
     std::string KernelVersion() override { return engine_.driver().kernel_version; }
