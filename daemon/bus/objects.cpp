@@ -89,6 +89,16 @@ void ManagerObject::Refresh(const Options& options) {
     verbs_.refresh(printable(cause, longest_cause));
 }
 
+void ManagerObject::VerifyStore(StoreAnswer&& result) {
+    const auto answer = std::make_shared<StoreAnswer>(std::move(result));
+    verbs_.verify_store([answer](const StoreReport& report, const std::string& failure) {
+        if (!failure.empty()) return answer->returnError(error("Failed", failure));
+        std::vector<sdbus::Struct<std::string, std::string, std::string>> list;
+        for (const StoredGeneration& stored : report) list.emplace_back(stored.generation, stored.result, stored.text);
+        answer->returnResults(list);
+    });
+}
+
 std::string ManagerObject::Version() { return CUDA_NSPAWN_VERSION; }
 
 std::vector<std::string> ManagerObject::Warnings() {

@@ -19,6 +19,7 @@ struct HostVerbs {
     std::function<void()> look_at_driver;
     std::function<void()> look_at_driver_when_idle;
     std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
+    std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
     std::function<void()> reload;
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
@@ -40,6 +41,7 @@ private:
     void SelfTest(TestAnswer&& result, std::string name, Options options) override;
     void ListHolders(HoldersAnswer&& result, std::string machine) override;
     void Refresh(const Options& options) override;
+    void VerifyStore(StoreAnswer&& result) override;
     void Reload() override { verbs_.reload(); }
     std::string Version() override;
     std::string KernelVersion() override { return engine_.driver().kernel_version; }

@@ -20,6 +20,9 @@ using TestAnswer = sdbus::Result<sdbus::ObjectPath, std::string, std::string>;
 using BusHolder = sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>;
 using HoldersAnswer = sdbus::Result<std::vector<BusHolder>>;
 
+// Generation, result, what was found.
+using StoreAnswer = sdbus::Result<std::vector<sdbus::Struct<std::string, std::string, std::string>>>;
+
 void plan(Engine& engine, PlanResult&& result, const std::string& machine, Options options);
 void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);
 void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);

@@ -37,6 +37,7 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
   holders [MACHINE]        show which processes have a GPU open
   plan MACHINE             show what attach would change
   refresh                  look at the driver again, verify what all machines have
+  verify                   compare the driver's copies with its files, byte by byte; mend them
   reload                   read the policies again
   --help, --version
 
@@ -296,6 +297,22 @@ int reload(const Arguments&) {
     return 0;
 }
 
+int verify(const Arguments&) {
+    Changes generations;  // name, result, what was found
+    manager()
+        ->callMethod("VerifyStore")
+        .onInterface(manager_interface)
+        .withTimeout(as_long_as_it_takes)
+        .storeResultsTo(generations);
+    bool sound = true;
+    for (const auto& [generation, result, found] : generations) {
+        fmt::print("{}: {}{}{}\n", generation, result, found.empty() ? "" : ": ", found);
+        sound = sound && result != "damaged";
+    }
+    if (generations.empty()) fmt::print("no generation is in use\n");
+    return sound ? 0 : 1;
+}
+
 struct Command {
     enum Needs { nothing, maybe_machine, machine } needs;
     std::vector<std::string> flags;
@@ -312,6 +329,7 @@ const std::map<std::string, Command>& commands() {
         {"test", {Command::machine, {}, test}},
         {"plan", {Command::machine, {}, plan}},
         {"refresh", {Command::nothing, {}, refresh}},
+        {"verify", {Command::nothing, {}, verify}},
         {"reload", {Command::nothing, {}, reload}}};
     return table;
 }

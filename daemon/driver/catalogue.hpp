@@ -18,11 +18,13 @@ struct LibraryEntry {
     Capability capability;
     bool own_version = false;                 // may have a version of its own, "libnvidia-egl-gbm.so.1.1.2"
     std::array<std::string_view, 2> links{};  // names that programs rely on, beside the SONAME
+    bool has_public_source = false;           // see oldest_glibc
 };
 
 struct ProgramEntry {
     std::string_view name;
     Capability capability;
+    bool has_public_source = false;
 };
 
 // Files below one of data_roots(), or one of firmware_roots() for firmware.
@@ -42,6 +44,10 @@ std::span<const std::string_view> library_directory_patterns();  // a last compo
 std::span<const std::string_view> program_directory_patterns();
 std::span<const std::string_view> data_roots();
 std::span<const std::string_view> firmware_roots();
+
+// What NVIDIA builds runs with this glibc, and so do the guests that are supported. Of some files NVIDIA publishes the
+// source: distributions build them by the same names, for their own glibc, and older guests cannot load those.
+inline constexpr std::string_view oldest_glibc = "2.17";
 
 struct LibraryName {
     const LibraryEntry* entry = nullptr;

@@ -35,8 +35,9 @@ std::vector<std::string> program_directories(const Libraries& libraries) {
     return directories;
 }
 
+// Of several places the first that has one which can be used.
 std::optional<DriverFile> find_program(const HostTree& tree, const ProgramEntry& entry,
-                                       const std::vector<std::string>& directories, std::vector<std::string>& notes) {
+                                       const std::vector<std::string>& directories, Libraries& libraries) {
     std::set<std::string> seen;
     for (const auto& directory : directories) {
         const auto file = tree.find_file(fmt::format("{}/{}", directory, entry.name));
@@ -44,8 +45,14 @@ std::optional<DriverFile> find_program(const HostTree& tree, const ProgramEntry&
         const auto result = inspect_elf(tree, *file);
         const auto* elf = std::get_if<ElfFile>(&result);
         if (!elf || !elf->is_64bit) {
-            notes.push_back(fmt::format("{} is not used: {}", file->path,
-                                        elf ? "it is a 32-bit program" : std::get<std::string>(result)));
+            const Refusal refusal = elf ? Refusal{"it is a 32-bit program"} : std::get<Refusal>(result);
+            libraries.notes.push_back(fmt::format("{} is not used: {}", file->path, refusal.reason));
+            if (refusal.unreadable && libraries.unreadable.empty())
+                libraries.unreadable = fmt::format("{}: {}", file->path, refusal.reason);
+            continue;
+        }
+        if (entry.has_public_source && is_too_new_for_guests(tree, *file, libraries.glibc)) {
+            libraries.foreign.push_back(file->path);
             continue;
         }
         auto program = to_driver_file(*file, entry.capability, FileKind::program, std::string(entry.name));
@@ -115,6 +122,9 @@ private:
         }
         for (const auto& library : icd->libraries)
             if (!provided_.contains(library)) {
+                // Of one that the distribution built there is a note already.
+                const auto name = parse_library_name(library);
+                if (name && name->entry->has_public_source && !libraries_.foreign.empty()) return false;
                 notes_.push_back(
                     fmt::format("{} is not used: its library {} is not among the driver's files", path, library));
                 return false;
@@ -133,17 +143,16 @@ private:
 
 }  // namespace
 
-std::vector<DriverFile> find_programs(const HostTree& tree, const Libraries& libraries,
-                                      std::vector<std::string>& notes) {
+std::vector<DriverFile> find_programs(const HostTree& tree, Libraries& libraries) {
     const auto directories = program_directories(libraries);
     std::vector<DriverFile> files;
     for (const auto& entry : program_entries())
-        if (auto program = find_program(tree, entry, directories, notes)) files.push_back(std::move(*program));
+        if (auto program = find_program(tree, entry, directories, libraries)) files.push_back(std::move(*program));
     return files;
 }
 
-std::vector<DriverFile> find_data(const HostTree& tree, const Libraries& libraries, std::vector<std::string>& notes) {
-    return DataSearch(tree, libraries, notes).run();
+std::vector<DriverFile> find_data(const HostTree& tree, Libraries& libraries) {
+    return DataSearch(tree, libraries, libraries.notes).run();
 }
 
 }  // namespace cuda_nspawn

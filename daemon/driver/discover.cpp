@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -19,15 +20,21 @@ void append(std::vector<Value>& to, std::vector<Value> from) {
 void add_userspace(const HostRoots& roots, Driver& driver) {
     const HostTree tree(roots.root);
     auto libraries = find_libraries(tree, driver.kernel_version);
+    auto programs = libraries.version.empty() ? std::vector<DriverFile>() : find_programs(tree, libraries);
+    auto data = libraries.version.empty() ? std::vector<DriverFile>() : find_data(tree, libraries);
     append(driver.notes, std::move(libraries.notes));
+    driver.unreadable = libraries.unreadable;
     if (libraries.version.empty()) return;
     driver.userspace_version = libraries.version;
     if (!driver.kernel_version.empty() && driver.kernel_version != libraries.version)
         driver.notes.push_back(
             fmt::format("the running kernel module is {}, but the newest driver files are {} (in {})",
                         driver.kernel_version, libraries.version, libraries.cuda_directory));
-    auto programs = find_programs(tree, libraries, driver.notes);
-    auto data = find_data(tree, libraries, driver.notes);
+    if (!libraries.foreign.empty())
+        driver.notes.push_back(
+            fmt::format("built by the distribution for its own glibc, so not for machines, which install their own "
+                        "package where they need it: {}",
+                        fmt::join(libraries.foreign, ", ")));
     driver.files = std::move(libraries.files);
     append(driver.files, std::move(programs));
     append(driver.files, std::move(data));

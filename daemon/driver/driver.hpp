@@ -62,6 +62,7 @@ struct Driver {
     std::optional<DeviceNode> modeset;
     std::vector<DriverFile> files;   // sorted by capability, kind, name
     std::vector<std::string> notes;  // what was seen and is odd, one sentence each
+    std::string unreadable;          // a file of it that cannot be read, as a sentence: `files` is not all of it
 
     bool has_uvm() const;
     bool operator==(const Driver&) const = default;

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "driver/catalogue.hpp"
+
 namespace cuda_nspawn {
 namespace {
 
@@ -22,6 +24,8 @@ using namespace std::string_view_literals;
 constexpr std::size_t max_program_headers = 256;
 constexpr std::size_t max_segment_read = 65536;
 constexpr std::size_t max_soname = 256;
+constexpr int max_needed_versions = 1024;
+constexpr std::string_view glibc_prefix = "GLIBC_";
 
 struct Elf32Types {
     using Header = Elf32_Ehdr;
@@ -40,23 +44,50 @@ class ElfReader {
 public:
     ElfReader(int fd, std::uint64_t size) : fd_(fd), size_(size) {}
 
+    std::optional<std::array<unsigned char, EI_NIDENT>> identity() const {
+        std::array<unsigned char, EI_NIDENT> bytes{};
+        if (!read(0, bytes.data(), bytes.size()) || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0)
+            return std::nullopt;
+        return bytes;
+    }
+
     template <class Types>
     std::variant<ElfFile, std::string> describe() const {
         typename Types::Header header{};
-        if (!read(0, &header, sizeof header)) return "it is truncated";
-        if (header.e_phentsize != sizeof(typename Types::Program) || header.e_phnum > max_program_headers)
-            return "its ELF header is damaged";
-        std::vector<typename Types::Program> programs(header.e_phnum);
-        if (!read(header.e_phoff, programs.data(), programs.size() * sizeof programs[0]) ||
-            cuts_off<Types>(header, programs))
-            return "it is truncated";
+        std::vector<typename Types::Program> programs;
+        if (auto fault = read_headers<Types>(header, programs); !fault.empty()) return fault;
         ElfFile file;
         file.is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64;
         file.machine = header.e_machine;
-        file.soname = soname<Types>(programs);
+        const auto dynamic = read_dynamic<Types>(programs);
+        if (dynamic.strings && dynamic.soname) file.soname = string_at(*dynamic.strings, *dynamic.soname);
         for (const auto& program : programs)
             if (program.p_type == PT_NOTE && file.build_id.empty()) file.build_id = build_id(program);
         return file;
+    }
+
+    // Verneed and Vernaux are the same in both classes.
+    template <class Types>
+    std::string glibc() const {
+        typename Types::Header header{};
+        std::vector<typename Types::Program> programs;
+        if (!read_headers<Types>(header, programs).empty()) return {};
+        const auto dynamic = read_dynamic<Types>(programs);
+        if (!dynamic.strings || !dynamic.needs) return {};
+        std::string newest;
+        int left = max_needed_versions;
+        Elf64_Verneed library{};
+        for (std::uint64_t at = *dynamic.needs; left-- > 0 && read(at, &library, sizeof library);
+             at += library.vn_next) {
+            Elf64_Vernaux version{};
+            for (std::uint64_t aux = at + library.vn_aux; left-- > 0 && read(aux, &version, sizeof version);
+                 aux += version.vna_next) {
+                take_newer(string_at(*dynamic.strings, version.vna_name), newest);
+                if (version.vna_next == 0) break;
+            }
+            if (library.vn_next == 0) break;
+        }
+        return newest;
     }
 
     bool read(std::uint64_t offset, void* to, std::size_t length) const {
@@ -74,6 +105,19 @@ public:
     }
 
 private:
+    // What is wrong with them, or nothing.
+    template <class Types>
+    std::string read_headers(typename Types::Header& header, std::vector<typename Types::Program>& programs) const {
+        if (!read(0, &header, sizeof header)) return "it is truncated";
+        if (header.e_phentsize != sizeof(typename Types::Program) || header.e_phnum > max_program_headers)
+            return "its ELF header is damaged";
+        programs.resize(header.e_phnum);
+        if (!read(header.e_phoff, programs.data(), programs.size() * sizeof programs[0]) ||
+            cuts_off<Types>(header, programs))
+            return "it is truncated";
+        return {};
+    }
+
     bool is_inside(std::uint64_t offset, std::uint64_t length) const {
         return offset <= size_ && length <= size_ - offset;
     }
@@ -97,22 +141,35 @@ private:
         return std::nullopt;
     }
 
+    // Places in the file of what the dynamic segment names; the SONAME's is within the strings.
+    struct Dynamic {
+        std::optional<std::uint64_t> strings;
+        std::optional<std::uint64_t> soname;
+        std::optional<std::uint64_t> needs;
+    };
+
     template <class Types>
-    std::string soname(const std::vector<typename Types::Program>& programs) const {
+    Dynamic read_dynamic(const std::vector<typename Types::Program>& programs) const {
+        Dynamic dynamic;
         const auto segment = std::ranges::find(programs, Elf64_Word{PT_DYNAMIC}, &Types::Program::p_type);
-        if (segment == programs.end()) return {};
+        if (segment == programs.end()) return dynamic;
         std::vector<typename Types::Dynamic> entries(std::min<std::size_t>(segment->p_filesz, max_segment_read) /
                                                      sizeof entries[0]);
-        if (!read(segment->p_offset, entries.data(), entries.size() * sizeof entries[0])) return {};
-
-        std::optional<std::uint64_t> name;
-        std::optional<std::uint64_t> strings;
+        if (!read(segment->p_offset, entries.data(), entries.size() * sizeof entries[0])) return dynamic;
         for (const auto& entry : entries) {
             if (entry.d_tag == DT_NULL) break;
-            if (entry.d_tag == DT_SONAME) name = entry.d_un.d_val;
-            if (entry.d_tag == DT_STRTAB) strings = file_offset(programs, entry.d_un.d_ptr);
+            if (entry.d_tag == DT_SONAME) dynamic.soname = entry.d_un.d_val;
+            if (entry.d_tag == DT_STRTAB) dynamic.strings = file_offset(programs, entry.d_un.d_ptr);
+            if (entry.d_tag == DT_VERNEED) dynamic.needs = file_offset(programs, entry.d_un.d_ptr);
         }
-        return name && strings ? string_at(*strings, *name) : std::string();
+        return dynamic;
+    }
+
+    // GLIBC_PRIVATE and GLIBC_ABI_… are no versions.
+    static void take_newer(std::string_view name, std::string& newest) {
+        if (!name.starts_with(glibc_prefix)) return;
+        const auto version = name.substr(glibc_prefix.size());
+        if (version.starts_with('2') && compare_versions(version, newest) > 0) newest = version;
     }
 
     std::string string_at(std::uint64_t table, std::uint64_t index) const {
@@ -162,13 +219,19 @@ private:
 std::variant<ElfFile, std::string> read_elf(int fd, std::uint64_t size) {
     const ElfReader reader(fd, size);
     if (size == 0) return "it is empty";
-    std::array<unsigned char, EI_NIDENT> identity{};
-    if (!reader.read(0, identity.data(), identity.size()) || std::memcmp(identity.data(), ELFMAG, SELFMAG) != 0)
-        return "it is no ELF file";
-    if (identity[EI_DATA] != ELFDATA2LSB) return "it is not little-endian";
-    if (identity[EI_CLASS] == ELFCLASS64) return reader.describe<Elf64Types>();
-    if (identity[EI_CLASS] == ELFCLASS32) return reader.describe<Elf32Types>();
+    const auto identity = reader.identity();
+    if (!identity) return "it is no ELF file";
+    if ((*identity)[EI_DATA] != ELFDATA2LSB) return "it is not little-endian";
+    if ((*identity)[EI_CLASS] == ELFCLASS64) return reader.describe<Elf64Types>();
+    if ((*identity)[EI_CLASS] == ELFCLASS32) return reader.describe<Elf32Types>();
     return "its ELF header is damaged";
+}
+
+std::string needed_glibc(int fd, std::uint64_t size) {
+    const ElfReader reader(fd, size);
+    const auto identity = reader.identity();
+    if (!identity || (*identity)[EI_DATA] != ELFDATA2LSB) return {};
+    return (*identity)[EI_CLASS] == ELFCLASS64 ? reader.glibc<Elf64Types>() : reader.glibc<Elf32Types>();
 }
 
 }  // namespace cuda_nspawn

@@ -18,4 +18,8 @@ struct ElfFile {
 // The description, or why the file is no usable ELF file: "it is empty", "it is no ELF file", "it is truncated", …
 std::variant<ElfFile, std::string> read_elf(int fd, std::uint64_t size);
 
+// The newest version of glibc that the file needs symbols of (GLIBC_2.34 of .gnu.version_r): "2.34". Empty when it
+// needs none, or is no usable ELF file.
+std::string needed_glibc(int fd, std::uint64_t size);
+
 }  // namespace cuda_nspawn

@@ -21,9 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t max_manifest_size = std::size_t{4} << 20;
 constexpr std::size_t copy_buffer_size = std::size_t{1} << 20;
-constexpr std::string_view manifest_name = "manifest.json";
 
 [[noreturn]] void throw_errno(const std::string& what) {
     throw std::system_error(errno, std::generic_category(), what);
@@ -177,34 +175,17 @@ private:
     fs::path path_;
 };
 
-// rename() replaces no directory that has something in it: a damaged generation of that name goes aside first.
-void put_in_place(const fs::path& directory, const fs::path& store, std::string_view name) {
-    const fs::path target = store / name;
-    if (fs::exists(fs::symlink_status(target))) {
-        const TemporaryDirectory aside(store, name);
-        fs::rename(target, aside.path());
-        fs::rename(directory, target);
-    } else {
-        fs::rename(directory, target);
-    }
+// A damaged generation of that name changes places with the new one, so that guests always find one of the two; under
+// the temporary name it is removed.
+void put_in_place(const fs::path& directory, const fs::path& target) {
+    const unsigned flags = fs::exists(fs::symlink_status(target)) ? RENAME_EXCHANGE : 0;
+    if (::renameat2(AT_FDCWD, directory.c_str(), AT_FDCWD, target.c_str(), flags) < 0)
+        throw_errno(fmt::format("cannot put {} in its place", target.string()));
 }
 
-bool is_as_built(const DriverFile& file, const fs::path& directory) {
-    std::error_code error;
-    const fs::path path = directory / generation_path(file);
-    const auto status = fs::symlink_status(path, error);
-    if (error || status.type() != fs::file_type::regular || fs::file_size(path, error) != file.size || error)
-        return false;
-    const fs::path folder = directory / to_string(file.capability) / generation_folder(file.kind);
-    return std::ranges::all_of(file.links, [&](const std::string& link) {
-        return fs::read_symlink(folder / link, error) == link_target(file, link) && !error;
-    });
-}
-
-}  // namespace
-
-bool build_generation(const Driver& driver, std::string_view name, const fs::path& store_path,
-                      const fs::path& host_root) {
+// Whether there was anything to do.
+bool build(const Driver& driver, std::string_view name, const fs::path& store_path, const fs::path& host_root,
+           bool leave_complete) {
     const fs::path store = without_trailing_slash(store_path);
     if (!is_generation_name(name)) throw std::runtime_error(fmt::format("\"{}\" is no name of a generation", name));
     if (driver.files.empty()) throw std::runtime_error("there are no driver files to build a generation from");
@@ -213,26 +194,22 @@ bool build_generation(const Driver& driver, std::string_view name, const fs::pat
 
     const auto lock = lock_store(store);
     remove_leftovers(store);
-    if (generation_is_complete(name, store)) return false;
+    if (leave_complete && generation_is_complete(name, store)) return false;
     const TemporaryDirectory temporary(store, name);
     fill(driver, name, temporary.path(), host_root);
-    put_in_place(temporary.path(), store, name);
+    put_in_place(temporary.path(), store / name);
     sync_directory(store);
     return true;
 }
 
-bool generation_is_complete(std::string_view name, const fs::path& store) {
-    if (!is_generation_name(name)) return false;
-    try {
-        const fs::path directory = store / name;
-        const auto text = HostTree(directory).read_text(fmt::format("/{}", manifest_name), max_manifest_size);
-        if (!text) return false;
-        const auto files = parse_manifest(*text);
-        return !files.empty() &&
-               std::ranges::all_of(files, [&](const DriverFile& file) { return is_as_built(file, directory); });
-    } catch (const std::exception&) {
-        return false;  // no directory, or no manifest that can be read: that is what was asked
-    }
+}  // namespace
+
+bool build_generation(const Driver& driver, std::string_view name, const fs::path& store, const fs::path& host_root) {
+    return build(driver, name, store, host_root, true);
+}
+
+void rebuild_generation(const Driver& driver, std::string_view name, const fs::path& store, const fs::path& host_root) {
+    build(driver, name, store, host_root, false);
 }
 
 std::vector<std::string> collect_generations(const fs::path& store_path, const std::vector<std::string>& keep) {

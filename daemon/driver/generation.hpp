@@ -11,6 +11,8 @@
 
 namespace cuda_nspawn {
 
+inline constexpr std::string_view manifest_name = "manifest.json";
+
 // The directory of a file within its capability: library -> "lib", library32 -> "lib32", program -> "bin",
 // data -> "share", firmware -> "firmware".
 std::string_view generation_folder(FileKind kind);
@@ -39,8 +41,19 @@ std::vector<DriverFile> parse_manifest(std::string_view text);
 // 0644/0755, owner root, SOURCES ARE RESOLVED REGULAR FILES. Removes stale temporary directories.
 bool build_generation(const Driver& driver, std::string_view name, const std::filesystem::path& store,
                       const std::filesystem::path& host_root);
+// Also one that is complete, as its contents may be damaged.
+void rebuild_generation(const Driver& driver, std::string_view name, const std::filesystem::path& store,
+                        const std::filesystem::path& host_root);
 // Cheap: a stat of each file and a readlink of each link; no file's contents are read.
 bool generation_is_complete(std::string_view name, const std::filesystem::path& store);
+
+// What differs from the files it was copied from, byte by byte, a sentence each.
+struct GenerationFaults {
+    std::vector<std::string> damaged;
+    std::vector<std::string> unknown;  // nothing to compare with: the source has changed since, or is gone
+};
+GenerationFaults verify_generation(std::string_view name, const std::filesystem::path& store,
+                                   const std::filesystem::path& host_root);
 // Removes the generations that are not in `keep`, and what an interrupted build left; returns the generations' names.
 // Whatever else lies in the store is left alone.
 std::vector<std::string> collect_generations(const std::filesystem::path& store, const std::vector<std::string>& keep);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "driver/elf.hpp"
@@ -22,7 +23,16 @@ inline constexpr std::uint16_t host_machine32 = EM_NONE;  // NVIDIA has no 32-bi
 #error "NVIDIA's driver exists for x86-64 and aarch64"
 #endif
 
+struct Refusal {
+    std::string reason;       // "it is empty"
+    bool unreadable = false;  // it is there, and what it is cannot be told
+};
 // What the file is, or why it cannot be used on this host.
-std::variant<ElfFile, std::string> inspect_elf(const HostTree& tree, const HostFile& file);
+std::variant<ElfFile, Refusal> inspect_elf(const HostTree& tree, const HostFile& file);
+
+// needed_glibc() of a file; empty also when it cannot be opened.
+std::string needed_glibc(const HostTree& tree, const HostFile& file);
+// Whether a file that a distribution may have built is none for all machines. `newest` is what the driver itself needs.
+bool is_too_new_for_guests(const HostTree& tree, const HostFile& file, std::string_view newest);
 
 }  // namespace cuda_nspawn

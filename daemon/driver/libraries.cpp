@@ -19,6 +19,12 @@ namespace {
 
 constexpr std::size_t max_cache_size = std::size_t{16} << 20;
 
+// A file that is there, and whose contents cannot be told.
+struct Unreadable {
+    std::string version;
+    std::string sentence;
+};
+
 struct Candidate {
     const LibraryEntry* entry = nullptr;
     std::string version;
@@ -48,6 +54,8 @@ public:
         for (std::size_t i = 0; i < directories_.size(); ++i) scan(std::string(directories_[i]));
         return std::move(candidates_);
     }
+
+    const std::vector<Unreadable>& unreadable() const { return unreadable_; }
 
 private:
     void follow_cache() {
@@ -91,17 +99,18 @@ private:
         const auto name = parse_library_name(file_name(file->path));
         if (!name || !is_library_version(*name->entry, name->version)) return true;
         add_directory(parent_directory(file->path));
-        if (auto elf = inspect(*file)) {
-            std::string version(name->version);
+        std::string version(name->version);
+        if (auto elf = inspect(*file, version))
             candidates_.push_back({name->entry, std::move(version), std::move(*file), std::move(*elf)});
-        }
         return true;
     }
 
-    std::optional<ElfFile> inspect(const HostFile& file) {
+    std::optional<ElfFile> inspect(const HostFile& file, const std::string& version) {
         auto result = inspect_elf(tree_, file);
-        if (auto* reason = std::get_if<std::string>(&result)) {
-            notes_.push_back(fmt::format("{} is not used: {}", file.path, *reason));
+        if (const auto* refusal = std::get_if<Refusal>(&result)) {
+            notes_.push_back(fmt::format("{} is not used: {}", file.path, refusal->reason));
+            if (refusal->unreadable)
+                unreadable_.push_back({version, fmt::format("{}: {}", file.path, refusal->reason)});
             return std::nullopt;
         }
         return std::get<ElfFile>(std::move(result));
@@ -109,6 +118,7 @@ private:
 
     const HostTree& tree_;
     std::vector<std::string>& notes_;
+    std::vector<Unreadable> unreadable_;
     std::vector<std::string> directories_;
     std::set<std::string> known_directories_;  // as named
     std::set<std::string> scanned_;            // without links
@@ -185,7 +195,8 @@ void note_unused(const std::vector<Candidate>& candidates, const std::vector<con
 
 Libraries find_libraries(const HostTree& tree, std::string_view wanted) {
     Libraries result;
-    const auto candidates = LibrarySearch(tree, result.notes).run();
+    LibrarySearch search(tree, result.notes);
+    const auto candidates = search.run();
     const Candidate* cuda = choose_cuda(candidates, wanted);
     if (!cuda) {
         if (!candidates.empty())
@@ -197,10 +208,19 @@ Libraries find_libraries(const HostTree& tree, std::string_view wanted) {
     }
     result.version = cuda->version;
     result.cuda_directory = parent_directory(cuda->file.path);
+    // Of another version it is not missed.
+    for (const auto& [version, sentence] : search.unreadable())
+        if (result.unreadable.empty() && (version == result.version || !is_driver_version(version)))
+            result.unreadable = sentence;
+    result.glibc = needed_glibc(tree, cuda->file);
 
     std::map<std::pair<std::string_view, bool>, const Candidate*> best;
     for (const auto& candidate : candidates) {
         if (is_driver_version(candidate.version) && candidate.version != cuda->version) continue;
+        if (candidate.entry->has_public_source && is_too_new_for_guests(tree, candidate.file, result.glibc)) {
+            result.foreign.push_back(candidate.file.path);
+            continue;
+        }
         auto& place = best[{candidate.entry->base, candidate.elf.is_64bit}];
         if (!place || is_better(candidate, *place, *cuda)) place = &candidate;
     }

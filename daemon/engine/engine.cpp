@@ -233,6 +233,10 @@ void Engine::image_changed(const std::string& name) {
 }
 
 void Engine::verify_all() {
+    if (!mend_generation()) verify_machines();
+}
+
+void Engine::verify_machines() {
     std::vector<std::string> names;
     for (const auto& [name, machine] : machines_) names.push_back(name);
     for (const std::string& name : names) {
@@ -277,8 +281,13 @@ void Engine::build_if_needed() {
         return entry.second.policy && entry.second.policy->wants_gpus();
     });
     const std::string name = generation_name(driver_);
-    if (!wanted || driver_problem(driver_) || name.empty() || name == generation_ || building_) return;
+    if (!wanted || driver_problem(driver_) || name.empty() || building_) return;
+    // After a failure it may be the one in force that could not be mended, or a driver that is again what it was.
+    const bool in_force = name == generation_ && (build_failure_.empty() || ports_.has_generation(name));
     build_failure_.clear();
+    if (in_force) return;
+    // Without that file it would be a generation that lacks something.
+    if (!driver_.unreadable.empty()) return refuse_build(driver_.unreadable);
     if (ports_.has_generation(name)) {
         generation_ = name;
         collect_due_ = true;
@@ -289,8 +298,14 @@ void Engine::build_if_needed() {
     ports_.build(driver_, name, [this, name](const std::string& failure) { on_built(name, failure); });
 }
 
+void Engine::refuse_build(const std::string& failure) {
+    build_failure_ = fmt::format("the driver's files could not be copied to the store: {}", failure);
+    observer_.message(Severity::error, "", build_failure_);
+}
+
 void Engine::on_built(const std::string& generation, const std::string& failure) {
     building_.reset();
+    const bool is_mended = failure.empty() && generation == generation_;
     // Not if the driver has changed meanwhile: then it is one of several in the store.
     const bool fits = generation.starts_with(driver_.userspace_version + "-");
     collect_due_ = collect_due_ || failure.empty();
@@ -298,18 +313,37 @@ void Engine::on_built(const std::string& generation, const std::string& failure)
         build_if_needed();
     } else if (failure.empty()) {
         generation_ = generation;
+        build_failure_.clear();
         observer_.message(Severity::info, "",
                           fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
         // The driver may have changed once more meanwhile.
         build_if_needed();
     } else {
-        build_failure_ = fmt::format("the driver's files could not be copied to the store: {}", failure);
-        observer_.message(Severity::error, "", build_failure_);
+        refuse_build(failure);
         // Of a driver that changed meanwhile the failure says nothing.
         if (generation_name(driver_) != generation) build_if_needed();
     }
     observer_.driver_changed();
     replan_all();
+    if (is_mended) verify_machines();
+}
+
+// Whether the generation in force lacks something in the store and is being copied again. Machines that have it keep
+// it meanwhile, and are verified then.
+bool Engine::mend_generation() {
+    if (building_) return *building_ == generation_;
+    if (generation_.empty() || ports_.has_generation(generation_)) return false;
+    const bool can_be_copied = generation_name(driver_) == generation_ && driver_.unreadable.empty();
+    observer_.message(Severity::warning, "",
+                      fmt::format("generation {} is damaged in the store: {}", generation_,
+                                  can_be_copied ? "it is copied again"
+                                                : "the driver's files on the host are others now, or cannot be read"));
+    if (!can_be_copied) return false;
+    build_failure_.clear();
+    building_ = generation_;
+    ports_.build(driver_, generation_,
+                 [this, name = generation_](const std::string& failure) { on_built(name, failure); });
+    return true;
 }
 
 std::vector<std::string> Engine::generations_in_use() const {

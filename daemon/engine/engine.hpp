@@ -105,6 +105,9 @@ private:
     void keep_fitting_generation(Driver& driver);
     void build_if_needed();
     void on_built(const std::string& generation, const std::string& failure);
+    void refuse_build(const std::string& failure);  // what is in force stays so
+    bool mend_generation();
+    void verify_machines();
     void add_changes(const std::string& name, const std::vector<Change>& changes);
     void settle_jobs(Machine& machine);
     void end_job(Job& job, JobResult result, const std::string& text);

@@ -97,6 +97,15 @@ struct Holders {
     std::string failure;
 };
 
+// A generation of the store, compared byte by byte with the files it was copied from.
+struct StoredGeneration {
+    std::string generation;
+    std::string result;  // intact; rebuilt: it was damaged; damaged: and cannot be copied again; unknown
+    std::string text;    // what was found
+    bool operator==(const StoredGeneration&) const = default;
+};
+using StoreReport = std::vector<StoredGeneration>;
+
 // What must survive a restart of the daemon, per running machine.
 struct Remembered {
     Instance instance;

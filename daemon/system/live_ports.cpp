@@ -112,14 +112,26 @@ std::string LivePorts::find_generation(const std::string& version) const {
 }
 
 void LivePorts::build(const Driver&, const std::string& generation, Reply<std::string> reply) {
-    StoreRequest request{generation, generations_in_use()};
+    StoreRequest request{.build = generation, .keep = generations_in_use()};
     request.keep.push_back(generation);
     workers_.run("store", to_json(request),
                  [reply](const std::string&, const std::string& failure) { reply(failure); });
 }
 
+void LivePorts::verify_store(std::function<void(const StoreReport&, const std::string& failure)> reply) {
+    const StoreRequest request{.build = "", .keep = generations_in_use(), .verify = true};
+    workers_.run("store", to_json(request), [reply](const std::string& report, const std::string& failure) {
+        if (!failure.empty()) return reply({}, failure);
+        try {
+            reply(parse_store_report(report), "");
+        } catch (const std::runtime_error& error) {
+            reply({}, error.what());
+        }
+    });
+}
+
 void LivePorts::collect() {
-    const StoreRequest request{"", generations_in_use()};
+    const StoreRequest request{.build = "", .keep = generations_in_use()};
     std::error_code ignored;
     bool any = false;
     for (fs::directory_iterator entry(places_.root / names::store_directory.substr(1), ignored), end; entry != end;

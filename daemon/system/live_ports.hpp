@@ -43,6 +43,8 @@ public:
     std::string find_generation(const std::string& version) const override;
     void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) override;
     void collect() override;
+    // Compares what is in use with the driver's files, byte by byte, and copies again what is damaged.
+    void verify_store(std::function<void(const StoreReport&, const std::string& failure)> reply);
     void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override;
     void reload_units(const std::string& machine, Reply<std::string> reply) override;
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;

@@ -13,7 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "driver/generation.hpp"
 #include "driver/kernel_side.hpp"
 #include "guest/rootfs_reader.hpp"
 #include "names.hpp"
@@ -26,6 +25,7 @@
 #include "worker/mount.hpp"
 #include "worker/protocol.hpp"
 #include "worker/serve.hpp"
+#include "worker/store.hpp"
 #include "worker/uninstall.hpp"
 
 namespace cuda_nspawn {
@@ -63,18 +63,8 @@ std::string run_look(const std::string& request) {
     return to_json(report);
 }
 
-std::string run_store(const std::string& text) {
-    const StoreRequest request = parse_store_request(text);
-    const std::filesystem::path store = names::store_directory;
-    if (!request.build.empty()) {
-        // The daemon names the generation; what goes into it, this process finds by itself.
-        const Driver driver = discover_driver(HostRoots{});
-        if (generation_name(driver) != request.build)
-            throw std::runtime_error("the driver's files changed meanwhile; they will be looked at again");
-        build_generation(driver, request.build, store, "/");
-    }
-    collect_generations(store, request.keep);
-    return "{}\n";
+std::string run_store(const std::string& request) {
+    return to_json(work_on_store(parse_store_request(request), {names::store_directory, HostRoots{}}));
 }
 
 std::string run_mount(const std::string& request) {

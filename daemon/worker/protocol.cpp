@@ -11,7 +11,8 @@ namespace cuda_nspawn {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, type, path, detail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, incomplete, failure)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep, verify)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredGeneration, generation, result, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HoldersRequest, nodes, units, machine)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, nodes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
@@ -72,6 +73,8 @@ std::string to_json(const LookReport& report) { return dump(report); }
 LookReport parse_look_report(std::string_view text) { return parse<LookReport>(text, "the report"); }
 std::string to_json(const StoreRequest& request) { return dump(request); }
 StoreRequest parse_store_request(std::string_view text) { return parse<StoreRequest>(text, "the request"); }
+std::string to_json(const StoreReport& report) { return dump(report); }
+StoreReport parse_store_report(std::string_view text) { return parse<StoreReport>(text, "the report"); }
 std::string to_json(const HoldersRequest& request) { return dump(request); }
 HoldersRequest parse_holders_request(std::string_view text) { return parse<HoldersRequest>(text, "the request"); }
 std::string to_json(const Holders& report) { return dump(report); }

@@ -46,9 +46,12 @@ LookReport parse_look_report(std::string_view text);
 struct StoreRequest {
     std::string build;              // generation to build; empty: none
     std::vector<std::string> keep;  // all others are collected
+    bool verify = false;            // those that are kept
 };
 std::string to_json(const StoreRequest& request);
 StoreRequest parse_store_request(std::string_view text);
+std::string to_json(const StoreReport& report);  // of what was verified
+StoreReport parse_store_report(std::string_view text);
 
 std::string to_json(const HoldersRequest& request);
 HoldersRequest parse_holders_request(std::string_view text);

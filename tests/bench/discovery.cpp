@@ -1,6 +1,6 @@
-// discovery [ROUNDS]: how long the daemon's look at the driver takes on this host, and its floor: listing the
-// directories that hold the driver's files and reading the beginning of each file, the loader's cache and the module's
-// side once. Prints "MEDIAN FLOOR FILES", the times in microseconds.
+// discovery [ROUNDS [ROOT]]: how long the daemon's look at the driver takes on this host, or with the files below
+// another root, and its floor: listing the directories that hold the driver's files and reading the beginning of each
+// file, the loader's cache and the module's side once. Prints "MEDIAN FLOOR FILES", the times in microseconds.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -33,16 +33,16 @@ void read_all(const fs::path& path, std::size_t limit) {
     ::close(file);
 }
 
-void read_the_same(const cuda_nspawn::Driver& driver) {
+void read_the_same(const cuda_nspawn::Driver& driver, const std::string& root) {
     constexpr std::size_t page = 4096;
     std::set<fs::path> directories;
-    for (const auto& file : driver.files) directories.insert(fs::path(file.source).parent_path());
+    for (const auto& file : driver.files) directories.insert(fs::path(root + file.source).parent_path());
     std::error_code ignored;
     for (const fs::path& directory : directories)
         for (fs::directory_iterator entry(directory, ignored), end; entry != end; entry.increment(ignored))
             if (entry->is_symlink(ignored)) (void)fs::read_symlink(entry->path(), ignored);
-    for (const auto& file : driver.files) read_all(file.source, page);
-    read_all("/etc/ld.so.cache", SIZE_MAX);
+    for (const auto& file : driver.files) read_all(root + file.source, page);
+    read_all(root + "/etc/ld.so.cache", SIZE_MAX);
     read_all("/proc/devices", SIZE_MAX);
     read_all("/proc/driver/nvidia/version", SIZE_MAX);
     for (const auto& gpu : driver.gpus)
@@ -66,15 +66,18 @@ double median(std::vector<double> values) {
 int main(int argc, char** argv) {
     const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
     if (rounds < 1) {
-        std::fputs("usage: discovery [ROUNDS]\n", stderr);
+        std::fputs("usage: discovery [ROUNDS [ROOT]]\n", stderr);
         return 2;
     }
-    cuda_nspawn::Driver driver = cuda_nspawn::discover_driver({});
+    const std::string root = argc > 2 ? argv[2] : "";
+    cuda_nspawn::HostRoots roots;
+    if (!root.empty()) roots.root = root;
+    cuda_nspawn::Driver driver = cuda_nspawn::discover_driver(roots);
     std::vector<double> discovery;
     std::vector<double> floor;
     for (int round = 0; round < rounds; ++round) {
-        discovery.push_back(microseconds([&] { driver = cuda_nspawn::discover_driver({}); }));
-        floor.push_back(microseconds([&] { read_the_same(driver); }));
+        discovery.push_back(microseconds([&] { driver = cuda_nspawn::discover_driver(roots); }));
+        floor.push_back(microseconds([&] { read_the_same(driver, root); }));
     }
     std::printf("%.1f %.1f %zu\n", median(discovery), median(floor), driver.files.size());
     return 0;

@@ -282,6 +282,27 @@ TEST_F(BusApi, holders_that_cannot_be_found_are_a_failure_with_the_reason) {
     }
 }
 
+TEST_F(BusApi, the_store_is_verified_byte_by_byte_when_somebody_asks) {
+    start_daemon_with("gpus: [0]\n");
+    const auto generation =
+        properties("/org/cudanspawn1", "org.cudanspawn1.Manager").at("Generation").get<std::string>();
+    EXPECT_THAT(std::get<0>(call<Changes>("VerifyStore")), ElementsAre(Changes::value_type{generation, "intact", ""}));
+    const std::string store = "/root/var/lib/cuda-nspawn/driver/" + generation;
+    std::filesystem::path library;
+    for (const auto& entry : std::filesystem::directory_iterator(host->tree.at(store + "/compute/lib")))
+        if (!entry.is_symlink()) library = entry.path();
+    std::string bytes(std::filesystem::file_size(library), 'x');
+    host->tree.write(store + "/compute/lib/" + library.filename().string(), bytes);
+    const auto mended = std::get<0>(call<Changes>("VerifyStore"));
+    ASSERT_EQ(mended.size(), 1U);
+    EXPECT_EQ(mended[0].get<1>(), "rebuilt");
+    EXPECT_THAT(mended[0].get<2>(), HasSubstr(library.filename().string() + " differs from"));
+    systemd->set("cuda-nspawn-store@", {.report = "{\"failure\":\"No space left on device\"}"});
+    const Failure failure = failure_of([&] { call<Changes>("VerifyStore"); });
+    EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
+    EXPECT_THAT(failure.text, HasSubstr("No space left on device"));
+}
+
 TEST_F(BusApi, a_later_opposite_is_told_to_who_waits) {
     start_daemon_with("gpus: [0]\n");
     systemd->set("systemd-nspawn@", {.held = true});
@@ -331,6 +352,7 @@ TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
         EXPECT_EQ(as_nobody({machine_a, "org.cudanspawn1.Machine", verb, "a{sv}", "0"}), 1) << verb;
     EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "Refresh", "a{sv}", "0"}), 1);
     EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "ListHolders", "s", "a"}), 1);
+    EXPECT_EQ(as_nobody({"/org/cudanspawn1", "org.cudanspawn1.Manager", "VerifyStore"}), 1);
     hear_all();
     EXPECT_EQ(count_signals("JobNew", "/org/cudanspawn1"), 0U);
 }

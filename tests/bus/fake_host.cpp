@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "driver/generation.hpp"
 #include "driver/kernel_side.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
 #include "worker/holders.hpp"
 #include "worker/images.hpp"
 #include "worker/protocol.hpp"
+#include "worker/store.hpp"
 
 namespace cuda_nspawn::bus_tests {
 
@@ -93,10 +93,7 @@ std::string FakeHost::look_at(const std::string& request) const {
 }
 
 std::string FakeHost::store(const std::string& text) const {
-    const StoreRequest request = parse_store_request(text);
-    build_generation(discover_driver(roots()), request.build, tree.at("/root/var/lib/cuda-nspawn/driver"),
-                     tree.at("/root"));
-    return "{}\n";
+    return to_json(work_on_store(parse_store_request(text), {tree.at("/root/var/lib/cuda-nspawn/driver"), roots()}));
 }
 
 std::string FakeHost::self_test(const std::string& text) const {

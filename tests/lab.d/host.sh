@@ -57,7 +57,7 @@ host_start() {
         echo "$BASHPID" >"$cgroup/cgroup.procs"
         exec {lock_fd}>&-
         exec env LAB_STATE="$state" LAB_HOST="$(root_of "$host_kind")" LAB_GUESTS="$guests" LAB_SOURCE="$checkout" \
-            LAB_BUILD="$build_dir" LAB_CCACHE="$cache/ccache" LAB_D="$lab_d" LAB_DRIVER="$driver" \
+            LAB_BUILD="$build_dir" LAB_CCACHE="$cache/ccache" LAB_ROOTS="$cache/roots" LAB_D="$lab_d" LAB_DRIVER="$driver" \
             setsid unshare --mount --pid --fork --kill-child=KILL --uts --ipc --net --cgroup "$lab_d/boot"
     ) </dev/null &
     printf 'pid=%s\nstart=%s\n' $! "$(start_time $!)" >>"$state/owner"
@@ -94,7 +94,7 @@ enter() {
     [ -z "${lock_fd:-}" ] || exec {lock_fd}>&-
     exec nsenter --target "$pid" --all -- /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root \
         USER=root LOGNAME=root SHELL=/bin/bash LANG=C.UTF-8 TERM="${TERM:-dumb}" CCACHE_DIR=/ccache CCACHE_BASEDIR=/src \
-        LAB_DRIVER="$(driver_kind)" setpriv --pdeathsig TERM -- "$@"
+        LAB_DRIVER="$(driver_kind)" LAB_DRIVER_ROOTS="$(driver_roots)" setpriv --pdeathsig TERM -- "$@"
 }
 
 inside() { (enter "$@"); }

@@ -17,6 +17,16 @@ build_packages=(gcc g++ cmake ninja-build pkg-config ccache libsystemd-dev libsd
     build-essential debhelper lintian)
 guest_packages=(systemd systemd-sysv dbus libpam-systemd)
 
+# Trees with NVIDIA's userspace as Debian installs it, for the suite driver and the bench; nothing in them ever runs. By
+# branch, the release that has it. All that is built from NVIDIA's archive, for both word sizes, but for the kernel
+# module and what wants it or a display server; and what Debian builds itself, by names that look alike.
+declare -A driver_suites=([535]=bookworm [550]=trixie)
+driver_pattern='?and(?source-package(^nvidia-graphics-drivers$),?or(?architecture(amd64),?not(?name("alternative|common"))),'
+driver_pattern+='?not(?name("kernel|detect|legacy-check|nvidia-driver$|driver-full|suspend|powerd|xserver|libopencl1")))'
+driver_packages=(nvidia-persistenced nvidia-settings libnvidia-egl-wayland1 libnvidia-egl-wayland1:i386 libnvidia-egl-gbm1
+    libnvidia-egl-gbm1:i386 ocl-icd-libopencl1 libvulkan1)
+driver_components=main,contrib,non-free,non-free-firmware
+
 # Debian's mirror as apt on this machine knows it.
 mirror() {
     local uri
@@ -47,12 +57,14 @@ install_tools() {
         { echo "apt on this machine knows no Debian mirror (apt-get indextargets shows none with Origin Debian, component main)"; return 1; }
 }
 
-recipe() {    # KIND, one of host, runtime, guest-SUITE: suite, packages, hook in three lines
+recipe() {    # KIND, one of host, runtime, guest-SUITE, driver-BRANCH: suite, packages, hook, further options, a line each
     local kind=$1
     case $kind in
         host) printf '%s\n' trixie "${host_packages[*]} ${build_packages[*]}" finish-host ;;
         runtime) printf '%s\n' trixie "${host_packages[*]}" finish-runtime ;;
         guest-*) printf '%s\n' "${kind#guest-}" "${guest_packages[*]}" finish-guest ;;
+        driver-*) printf '%s\n' "${driver_suites[${kind#driver-}]}" "${driver_packages[*]}" finish-guest \
+            "--architectures=amd64,i386 --components=$driver_components --include=$driver_pattern" ;;
     esac
 }
 
@@ -78,12 +90,12 @@ contained() {
 }
 
 make_root() {    # KIND
-    local kind=$1 root temporary suite packages hook
+    local kind=$1 root temporary suite packages hook options
     root=$(root_of "$kind")
     exec {root_lock}>"$cache/locks/$kind"
     flock --nonblock "$root_lock" || { echo "another checkout is making $kind; waiting for it"; flock "$root_lock"; }
     [ -d "$root" ] && return 0
-    { read -r suite; read -r packages; read -r hook; } < <(recipe "$kind")
+    { read -r suite; read -r packages; read -r hook; read -ra options; } < <(recipe "$kind")
     temporary=$(mktemp -d "$cache/roots/.$kind.XXXXXX")
     apt_settings >"$temporary.apt"
     # Without the hook's help mmdebstrap would want the tree world-readable; root needs no sandboxed download.
@@ -91,12 +103,30 @@ make_root() {    # KIND
         --aptopt="$temporary.apt" --aptopt='APT::Sandbox::User "root"' --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-        --customize-hook="$lab_d/$hook" "$suite" "$temporary" "$(mirror)" || return 1
+        --customize-hook="$lab_d/$hook" "${options[@]}" "$suite" "$temporary" "$(mirror)" || {
+            [[ $kind != driver-* ]] || echo "NVIDIA's packages come from non-free, which the mirror that this machine's apt knows has to offer"
+            return 1
+        }
     rm -f "$temporary.apt"
     chmod 755 "$temporary"
     mv -T "$temporary" "$root"
     # Recipes that nobody used for a week; a use is a touch.
     find "$cache/roots" -maxdepth 1 -name "$kind-????????????" -mtime +7 -exec rm -rf --one-file-system {} +
+}
+
+driver_kinds() { printf 'driver-%s\n' "${!driver_suites[@]}" | sort; }
+
+# Where the lab's host sees them: BRANCH=PATH words; "none" where it was made of an archive.
+driver_roots() {
+    local kind words=()
+    if [ -n "$(state_value ready from)" ]; then
+        echo none
+        return
+    fi
+    for kind in $(driver_kinds); do
+        [ ! -d "$(root_of "$kind")" ] || words+=("${kind#driver-}=/usr/share/lab/roots/$(basename "$(root_of "$kind")")")
+    done
+    echo "${words[*]}"
 }
 
 # Makes whatever is missing of the named roots, side by side.
@@ -112,7 +142,7 @@ make_roots() {
         fi
         step_start "root $kind" make_root "$kind"
     done
-    steps_finish || exit 1
+    steps_finish
 }
 
 # Removes what interrupted makers left; a tree whose lock is held is still being made.

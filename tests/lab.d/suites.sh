@@ -55,6 +55,15 @@ run_suite() {
     esac
 }
 
+# Trees that only one suite and the bench want; an archive has none, and they say so.
+have_driver_roots() {
+    local kinds
+    mapfile -t kinds < <(driver_kinds)
+    [ -n "$pack" ] || [ -n "$(state_value ready from)" ] || make_roots "${kinds[@]}"
+}
+
+prepare_suite() { [ "$1" != driver ] || have_driver_roots; }
+
 closing_line() {    # TITLE LOG
     local line
     line=$(grep -E '% tests passed|^[a-z_-]+: [0-9]+ passed' "$2" | tail -n 1)
@@ -72,7 +81,7 @@ run_suites() {    # SUITE…
     done
     steps_finish || failed+=("${steps_failed[@]}")
     for suite; do
-        is_house_suite "$suite" || step "$suite" run_suite "$suite" || failed+=("$suite")
+        is_house_suite "$suite" || { prepare_suite "$suite" && step "$suite" run_suite "$suite"; } || failed+=("$suite")
     done
     [ ${#failed[@]} -eq 0 ] || { say "lab: failed: ${failed[*]}"; return 1; }
 }

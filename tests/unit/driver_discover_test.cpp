@@ -90,6 +90,7 @@ TEST_P(Layout, is_known_without_a_loader_cache) {
 
 INSTANTIATE_TEST_SUITE_P(Hosts, Layout,
                          ::testing::Values("/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/nvidia/current",
+                                           "/usr/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu/nvidia/current",
                                            "/usr/lib/x86_64-linux-gnu/nvidia/tesla-535", "/usr/lib64",
                                            "/usr/lib64/nvidia", "/usr/lib", "/usr/lib/nvidia-580",
                                            "/usr/local/nvidia/lib64", "/usr/local/nvidia/lib",
@@ -293,6 +294,98 @@ TEST_F(Discovery, puts_32_bit_libraries_into_compat32_only) {
         EXPECT_EQ(driver.files[i].kind, FileKind::library32);
     }
     EXPECT_THAT(driver.files[1].links, ElementsAre("libcuda.so", "libcuda.so.1"));
+}
+
+TEST_F(Discovery, tells_word_sizes_apart_where_one_directory_is_the_others_neighbour) {
+    add_kernel(version);
+    for (const auto& [wide, narrow] : {std::pair("/usr/lib64", "/usr/lib"), std::pair("/usr/lib", "/usr/lib32"),
+                                       std::pair("/run/opengl-driver/lib", "/run/opengl-driver-32/lib")}) {
+        add_library(wide, "libcuda", version);
+        add(std::string(narrow) + "/" + cuda, elf32("libcuda.so.1"));
+        const auto driver = discover();
+        ASSERT_EQ(driver.files.size(), 2U) << wide;
+        EXPECT_EQ(driver.files[0].source, std::string(wide) + "/" + cuda);
+        EXPECT_EQ(driver.files[0].capability, Capability::compute);
+        EXPECT_EQ(driver.files[1].source, std::string(narrow) + "/" + cuda);
+        EXPECT_EQ(driver.files[1].capability, Capability::compat32);
+        EXPECT_THAT(driver.notes, IsEmpty());
+        std::filesystem::remove_all(tree.at("/root"));
+        std::filesystem::create_directories(tree.at("/root"));
+    }
+}
+
+TEST_F(Discovery, collects_one_driver_from_two_directories_at_once) {
+    // As Debian has it: what is switched by alternatives in one, the rest in the other.
+    add_kernel(version);
+    add_library(multiarch + "/nvidia/current", "libcuda", version);
+    add_library(multiarch, "libnvidia-gpucomp", version, version);
+    add_library(multiarch, "libnvidia-eglcore", version, version);
+    add_link(multiarch + "/libcuda.so.1", "nvidia/current/libcuda.so.1");
+    add("/etc/ld.so.cache",
+        make_ld_cache({{"libcuda.so.1", "/lib/x86_64-linux-gnu/libcuda.so.1"},
+                       {"libcuda.so.1", "/lib/x86_64-linux-gnu/libcuda.so.1"},
+                       {"libnvidia-gpucomp.so." + version, multiarch + "/libnvidia-gpucomp.so." + version}}));
+    add_link("/lib", "usr/lib");
+    const auto driver = discover();
+    EXPECT_THAT(names(driver), ElementsAre(cuda, "libnvidia-gpucomp.so." + version, "libnvidia-eglcore.so." + version));
+    EXPECT_THAT(driver.notes, IsEmpty());
+}
+
+// NVIDIA publishes the source of some of its files, and distributions build them for their own glibc.
+TEST_F(Discovery, leaves_out_what_the_distribution_built_for_a_newer_glibc) {
+    const auto built_for = [](std::string soname, std::vector<std::string> needs) {
+        return make_elf({.soname = std::move(soname), .needs = std::move(needs)});
+    };
+    add_kernel(version);
+    add(multiarch + "/" + cuda, built_for("libcuda.so.1", {"GLIBC_2.2.5", "GLIBC_2.9"}));
+    add(multiarch + "/libnvidia-egl-gbm.so.1.1.2", built_for("libnvidia-egl-gbm.so.1", {"GLIBC_2.34"}));
+    add(multiarch + "/libnvidia-egl-wayland.so.1.1.13", built_for("libnvidia-egl-wayland.so.1", {"GLIBC_2.17"}));
+    // NVIDIA's own: for whom it is too new does without it.
+    add(multiarch + "/libnvidia-pkcs11-openssl3.so." + version, built_for("", {"GLIBC_2.34"}));
+    add("/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json",
+        R"({"ICD":{"library_path":"libnvidia-egl-gbm.so.1"}})");
+    add("/usr/share/egl/egl_external_platform.d/10_nvidia_wayland.json",
+        R"({"ICD":{"library_path":"libnvidia-egl-wayland.so.1"}})");
+    tree.write_program("/root/usr/bin/nvidia-persistenced", built_for("", {"GLIBC_2.34"}));
+    tree.write_program("/root/usr/bin/nvidia-smi", built_for("", {"GLIBC_2.34"}));
+    auto driver = discover();
+    EXPECT_THAT(names(driver),
+                ElementsAre(cuda, "libnvidia-pkcs11-openssl3.so." + version, "nvidia-smi",
+                            "libnvidia-egl-wayland.so.1.1.13", "egl/egl_external_platform.d/10_nvidia_wayland.json"));
+    EXPECT_THAT(driver.notes, ElementsAre("built by the distribution for its own glibc, so not for machines, which "
+                                          "install their own package where they need it: " +
+                                          multiarch + "/libnvidia-egl-gbm.so.1.1.2, /usr/bin/nvidia-persistenced"));
+
+    // Should NVIDIA itself build for a newer one some day, nothing else would be of use either.
+    add(multiarch + "/" + cuda, built_for("libcuda.so.1", {"GLIBC_2.34"}));
+    driver = discover();
+    EXPECT_TRUE(find(driver, "libnvidia-egl-gbm.so.1.1.2"));
+    EXPECT_TRUE(find(driver, "nvidia-persistenced"));
+    EXPECT_THAT(driver.notes, IsEmpty());
+}
+
+// As root one can read everything, so this is looked at as somebody else.
+TEST_F(Discovery, says_that_a_file_cannot_be_read) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root to have a file that it may not read";
+    add_kernel(version);
+    add_library(multiarch, "libcuda", version);
+    add_library(multiarch, "libnvidia-ml", version);
+    EXPECT_EQ(discover().unreadable, "");
+    std::filesystem::permissions(tree.path(), std::filesystem::perms(0755));
+    const auto library = multiarch + "/libnvidia-ml.so." + version;
+    const auto discover_as_nobody = [this] {
+        EXPECT_EQ(::seteuid(65534), 0);
+        auto found = discover();
+        EXPECT_EQ(::seteuid(0), 0);
+        return found;
+    };
+    add_library("/usr/lib64", "libnvidia-cfg", "550.163.01");
+    std::filesystem::permissions(tree.at("/root/usr/lib64/libnvidia-cfg.so.550.163.01"), std::filesystem::perms(0600));
+    EXPECT_EQ(discover_as_nobody().unreadable, "") << "of another version";
+    std::filesystem::permissions(tree.at("/root" + library), std::filesystem::perms(0600));
+    const auto driver = discover_as_nobody();
+    EXPECT_EQ(driver.unreadable, library + ": it cannot be opened (Permission denied)");
+    EXPECT_THAT(names(driver), ElementsAre(cuda));
 }
 
 TEST_F(Discovery, does_not_call_a_32_bit_libcuda_a_driver) {

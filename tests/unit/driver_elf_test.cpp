@@ -47,6 +47,40 @@ TEST(Elf, reads_the_running_program) {
     EXPECT_EQ(std::get<ElfFile>(result).soname, "");
 }
 
+std::string glibc(const testing::ElfSpec& spec) {
+    const std::string bytes = make_elf(spec);
+    const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
+    if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+        throw std::runtime_error("write");
+    return needed_glibc(fd.get(), bytes.size());
+}
+
+TEST(Elf, tells_the_newest_glibc_that_a_file_needs) {
+    EXPECT_EQ(glibc({.needs = {"GLIBC_2.2.5", "GLIBC_2.34", "GLIBC_2.4"}}), "2.34");
+    EXPECT_EQ(glibc({.is_64bit = false, .machine = EM_386, .needs = {"GLIBC_2.0", "GLIBC_2.1.3"}}), "2.1.3");
+    EXPECT_EQ(glibc({.needs = {"GLIBC_PRIVATE", "GLIBC_ABI_DT_RELR", "GLIBCXX_3.4", "GLIBC_"}}), "");
+    EXPECT_EQ(glibc({}), "");
+    EXPECT_EQ(needed_glibc(-1, 0), "");
+}
+
+TEST(Elf, tells_the_glibc_that_the_running_program_needs) {
+    const FileDescriptor fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    EXPECT_TRUE(needed_glibc(fd.get(), std::filesystem::file_size("/proc/self/exe")).starts_with("2."));
+}
+
+TEST(Elf, comes_to_an_end_with_damaged_versions) {
+    const std::string bytes = make_elf({.needs = {"GLIBC_2.4"}});
+    const auto at = bytes.find(std::string("\0GLIBC_2.4", 10));
+    for (std::size_t i = 0; i < sizeof(Elf64_Verneed) + sizeof(Elf64_Vernaux); ++i)
+        for (const char byte : {'\x00', '\x01', '\xff'}) {
+            std::string damaged = bytes;
+            damaged[at - 1 - i] = byte;
+            const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
+            ASSERT_EQ(::write(fd.get(), damaged.data(), damaged.size()), static_cast<ssize_t>(damaged.size()));
+            needed_glibc(fd.get(), damaged.size());
+        }
+}
+
 TEST(Elf, does_without_soname) { EXPECT_EQ(std::get<ElfFile>(read(make_elf({}))).soname, ""); }
 
 TEST(Elf, says_why_a_file_is_no_elf_file) {

@@ -69,6 +69,7 @@ struct ElfSpec {
     bool is_64bit = true;
     std::uint16_t machine = EM_X86_64;
     std::string build_id = "\x01\x02\xab";  // bytes
+    std::vector<std::string> needs = {};    // versions of libc.so.6: "GLIBC_2.34"
 };
 
 template <class Value>
@@ -79,15 +80,24 @@ void append_bytes(std::string& bytes, const Value& value) {
 template <class Header, class Program, class Dynamic, class Section>
 std::string make_elf_of(const ElfSpec& spec) {
     constexpr std::size_t base = 0x10000;  // of the addresses, so that they differ from the offsets
-    const std::string strings = std::string(1, '\0') + spec.soname + '\0';
+    std::string strings = std::string(1, '\0') + spec.soname + '\0';
+    std::string needs;  // one library, and its versions behind it
+    if (!spec.needs.empty())
+        append_bytes(needs, Elf64_Verneed{1, static_cast<Elf64_Half>(spec.needs.size()), 0, sizeof(Elf64_Verneed), 0});
+    for (const std::string& name : spec.needs) {
+        const Elf64_Word next = &name == &spec.needs.back() ? 0 : sizeof(Elf64_Vernaux);
+        append_bytes(needs, Elf64_Vernaux{0, 0, 0, static_cast<Elf64_Word>(strings.size()), next});
+        strings += name + '\0';
+    }
     std::string note;
     append_bytes(note, Elf64_Nhdr{4, static_cast<Elf64_Word>(spec.build_id.size()), NT_GNU_BUILD_ID});
     note += std::string("GNU\0", 4) + spec.build_id;
     note.resize((note.size() + 3) / 4 * 4);
 
     const std::size_t dynamic_at = sizeof(Header) + 3 * sizeof(Program);
-    const std::size_t note_at = dynamic_at + 4 * sizeof(Dynamic);
-    const std::size_t strings_at = note_at + note.size();
+    const std::size_t note_at = dynamic_at + 5 * sizeof(Dynamic);
+    const std::size_t needs_at = note_at + note.size();
+    const std::size_t strings_at = needs_at + needs.size();
     const std::size_t sections_at = (strings_at + strings.size() + 7) / 8 * 8;
 
     Header header{};
@@ -121,13 +131,14 @@ std::string make_elf_of(const ElfSpec& spec) {
     std::string bytes;
     append_bytes(bytes, header);
     append_bytes(bytes, segment(PT_LOAD, 0, sections_at, base));
-    append_bytes(bytes, segment(PT_DYNAMIC, dynamic_at, 4 * sizeof(Dynamic), base + dynamic_at));
+    append_bytes(bytes, segment(PT_DYNAMIC, dynamic_at, 5 * sizeof(Dynamic), base + dynamic_at));
     append_bytes(bytes, segment(PT_NOTE, note_at, note.size(), base + note_at));
     append_bytes(bytes, entry(DT_STRTAB, base + strings_at));
     append_bytes(bytes, entry(DT_STRSZ, strings.size()));
     append_bytes(bytes, spec.soname.empty() ? entry(DT_DEBUG, 0) : entry(DT_SONAME, 1));
+    append_bytes(bytes, needs.empty() ? entry(DT_DEBUG, 0) : entry(DT_VERNEED, base + needs_at));
     append_bytes(bytes, entry(DT_NULL, 0));
-    bytes += note + strings;
+    bytes += note + needs + strings;
     bytes.resize(sections_at);
     append_bytes(bytes, Section{});
     return bytes;

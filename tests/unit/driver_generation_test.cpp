@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <csignal>
 #include <functional>
 
 #include "driver/file_descriptor.hpp"
@@ -128,6 +129,75 @@ TEST_F(Generation, is_rebuilt_when_it_is_damaged) {
         EXPECT_EQ(tree.read(in_generation("compute/lib/libcuda.so.1")), elf("libcuda.so.1")) << i;
         EXPECT_THAT(in_store(), ElementsAre(name())) << i;
     }
+}
+
+TEST_F(Generation, is_intact_when_it_is_what_it_was_copied_from) {
+    build();
+    const auto faults = verify_generation(name(), store(), tree.at("/root"));
+    EXPECT_THAT(faults.damaged, IsEmpty());
+    EXPECT_THAT(faults.unknown, IsEmpty());
+}
+
+TEST_F(Generation, tells_each_damage_byte_by_byte) {
+    build();
+    const auto damaged = [this] { return verify_generation(name(), store(), tree.at("/root")).damaged; };
+    const std::string firmware = "compute/firmware/nvidia/" + version + "/gsp_ga10x.bin";
+    auto bytes = tree.read(in_generation(firmware));
+    bytes[2'500'000] = 'x';
+    tree.write(in_generation(firmware), bytes);
+    EXPECT_TRUE(is_complete()) << "by its sizes and links";
+    EXPECT_THAT(damaged(),
+                ElementsAre(firmware + " differs from /usr/lib/firmware/nvidia/" + version + "/gsp_ga10x.bin"));
+    build();
+    EXPECT_THAT(damaged(), ::testing::SizeIs(1)) << "a complete one is left alone";
+    rebuild_generation(discover(), name(), store(), tree.at("/root"));
+    EXPECT_THAT(damaged(), IsEmpty());
+    EXPECT_THAT(in_store(), ElementsAre(name()));
+
+    const std::string json = "graphics/share/glvnd/egl_vendor.d/10_nvidia.json";
+    auto text = tree.read(in_generation(json));
+    text[text.find("EGL")] = 'X';
+    tree.write(in_generation(json), text);
+    fs::remove(tree.at(in_generation("compute/lib/libcuda.so.1")));
+    EXPECT_THAT(damaged(), ElementsAre("compute/lib/" + cuda + " or a link to it is missing, or is another",
+                                       HasSubstr(json + " differs from")));
+    tree.write(in_generation("manifest.json"), "{}");
+    EXPECT_THAT(damaged(), ElementsAre(HasSubstr("manifest of a generation is damaged")));
+    fs::remove(tree.at(in_generation("manifest.json")));
+    EXPECT_THAT(damaged(), ElementsAre("its manifest.json cannot be read"));
+    fs::remove_all(tree.at("/store/" + name()));
+    EXPECT_THAT(damaged(), ElementsAre(HasSubstr("No such file or directory")));
+}
+
+TEST_F(Generation, has_nothing_to_be_compared_with_when_the_driver_went_on) {
+    build();
+    const auto before = name();
+    add(directory + "/" + cuda, elf("libcuda.so.1") + "upgraded");
+    fs::remove(tree.at("/root/usr/bin/nvidia-smi"));
+    const auto faults = verify_generation(before, store(), tree.at("/root"));
+    EXPECT_THAT(faults.damaged, IsEmpty());
+    EXPECT_THAT(faults.unknown, ElementsAre("compute/lib/" + cuda + " cannot be compared: " + directory + "/" + cuda +
+                                                " has changed since, or is gone",
+                                            HasSubstr("utility/bin/nvidia-smi cannot be compared")));
+}
+
+TEST_F(Generation, is_always_there_while_it_is_rebuilt) {
+    build();
+    const auto path = tree.at(in_generation("manifest.json"));
+    const pid_t reader = ::fork();
+    ASSERT_GE(reader, 0);
+    if (reader == 0) {
+        for (;;)
+            if (::access(path.c_str(), F_OK) != 0) ::_exit(errno == ENOENT ? 1 : 2);
+    }
+    const auto driver = discover();
+    const auto target = name();
+    for (int i = 0; i < 20; ++i) rebuild_generation(driver, target, store(), tree.at("/root"));
+    int status = 0;
+    EXPECT_EQ(::waitpid(reader, &status, WNOHANG), 0) << "it was missing for a moment";
+    ::kill(reader, SIGKILL);
+    ::waitpid(reader, &status, 0);
+    EXPECT_THAT(in_store(), ElementsAre(target));
 }
 
 TEST_F(Generation, is_not_built_from_a_source_that_changed) {

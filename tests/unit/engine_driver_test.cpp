@@ -234,6 +234,65 @@ TEST_F(EngineDriver, a_machine_that_does_not_run_is_verified_on_disk) {
     EXPECT_EQ(state(), "ready");
 }
 
+TEST_F(EngineDriver, a_generation_that_is_damaged_in_the_store_is_copied_again_before_machines_are_verified) {
+    run();
+    observer.messages.clear();
+    ports.store.clear();
+    engine.verify_all();
+    const std::string build = "build " + generation_name(make_driver());
+    EXPECT_THAT(ports.waiting(), ElementsAre(build));
+    EXPECT_THAT(observer.messages, Contains(HasSubstr("is damaged in the store: it is copied again")));
+    engine.verify_all();
+    EXPECT_THAT(ports.waiting(), ElementsAre(build)) << "once";
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ElementsAre(build, "expose a", "grant systemd-nspawn@a.service"));
+    EXPECT_EQ(state(), "attached");
+    EXPECT_EQ(machine().exposed->generation, generation_name(make_driver()));
+}
+
+TEST_F(EngineDriver, a_damaged_generation_that_cannot_be_copied_stays_in_force) {
+    run();
+    ports.store.clear();
+    engine.verify_all();
+    ports.fail("build", "no space left");
+    ports.answer_all();
+    EXPECT_THAT(engine.build_failure(), HasSubstr("no space left"));
+    EXPECT_EQ(state(), "attached");
+    EXPECT_EQ(engine.generation(), generation_name(make_driver()));
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_EQ(engine.build_failure(), "");
+
+    Driver upgraded = make_driver("1000.1");
+    upgraded.kernel_version = "999.42.01";
+    engine.set_driver(upgraded);
+    ports.answer_all();
+    ports.store.clear();
+    observer.messages.clear();
+    engine.verify_all();
+    ports.answer_all();
+    EXPECT_EQ(engine.generation(), generation_name(make_driver()));
+    EXPECT_EQ(state(), "attached");
+}
+
+TEST_F(EngineDriver, a_file_that_cannot_be_read_leaves_the_old_generation_in_force) {
+    run();
+    Driver upgraded = make_driver("1000.1");
+    upgraded.unreadable = "/usr/lib/libcuda.so.1000.1: it cannot be opened (Input/output error)";
+    engine.set_driver(upgraded);
+    ports.answer_all();
+    EXPECT_EQ(engine.build_failure(), "the driver's files could not be copied to the store: " + upgraded.unreadable);
+    EXPECT_EQ(engine.generation(), generation_name(make_driver()));
+    EXPECT_EQ(machine().exposed->generation, generation_name(make_driver()));
+    EXPECT_EQ(state(), "attached");
+    engine.set_driver(make_driver());
+    EXPECT_EQ(engine.build_failure(), "") << "the driver is what it was";
+    engine.set_driver(make_driver("1000.1"));
+    ports.answer_all();
+    EXPECT_EQ(engine.generation(), generation_name(make_driver("1000.1")));
+    EXPECT_EQ(engine.build_failure(), "");
+}
+
 TEST_F(EngineDriver, what_cannot_be_verified_is_verified_when_it_is_tried_again) {
     run();
     engine.verify_all();

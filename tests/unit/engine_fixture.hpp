@@ -176,6 +176,7 @@ private:
     void answer(const Call&, const Reply<Looked>& reply) { reply({image, ""}); }
     void answer(const Call& call, const Reply<std::string>& reply) {
         if (call.verb == "start" && on_start) on_start(call.subject);
+        if (call.verb == "build") store.insert(call.subject);
         reply("");
     }
     void answer(const Call& call, const Reply<Exposed>& reply) {

@@ -72,9 +72,12 @@ TEST(WorkerProtocol, a_look_survives_the_way) {
 }
 
 TEST(WorkerProtocol, a_store_request_survives_the_way) {
-    const StoreRequest parsed = parse_store_request(to_json(StoreRequest{"999-1", {"998-1", "999-1"}}));
+    const StoreRequest parsed = parse_store_request(to_json(StoreRequest{"999-1", {"998-1", "999-1"}, true}));
     EXPECT_EQ(parsed.build, "999-1");
     EXPECT_EQ(parsed.keep, (std::vector<std::string>{"998-1", "999-1"}));
+    EXPECT_TRUE(parsed.verify);
+    const StoreReport report{{"999-1", "rebuilt", "compute/lib/libcuda.so differs"}, {"998-1", "intact", ""}};
+    EXPECT_EQ(parse_store_report(to_json(report)), report);
 }
 
 TEST(WorkerProtocol, a_question_for_holders_and_its_answer_survive_the_way) {
