@@ -47,6 +47,8 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Le
              const EnterPlaces& places, const EnterLimits& limits) {
     const auto begin = Clock::now();
     const auto epoch_file = places.machines / request.machine / "guest/epoch";
+    // A driver that is swapped under the self-test can make it hang, and nobody waits for what it will say.
+    const FileDescriptor changed = watch_epoch(epoch_file);
     const auto state = wait_for_setup(machine, request.epoch, epoch_file, places.proc, limits.setup);
     if (!state) {
         TestRun run;
@@ -58,7 +60,7 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Le
     const std::string setup = setup_check_line(*state, milliseconds_since(begin));
     const bool full = request.level == SelfTestLevel::full;
     TestRun run = run_in_machine(machine, cgroup, places.self_test, full ? "full" : "quick",
-                                 {full ? limits.full : limits.quick, limits.output});
+                                 {full ? limits.full : limits.quick, limits.output, changed.get()});
     run.output.insert(0, setup);
     return run;
 }

@@ -89,6 +89,20 @@ the_modules_reload_swaps_the_driver_under_every_guest() {
     _stop_computing "$by_unit"
 }
 
+# What a test says of a driver that is in force no longer is of no use, so nobody waits for its end: a minute here.
+a_self_test_that_hangs_in_the_old_driver_does_not_delay_that_of_the_new_one() {
+    _simulated_only
+    local machine before
+    before=$(property "$by_unit" LastSelfTest)
+    _driver --version 999.50.00 --fault hang
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do wait_until 20 _runs_a_self_test "$machine"; done
+    _driver --version 999.50.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do wait_for_verdict "$machine" "$before"; done
+    wait_until 10 _has_no_leaf
+}
+
+_runs_a_self_test() { in_guest "$1" sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' ' ' | grep 'self-test quick'; }
+
 the_old_generation_goes_with_its_last_user() {
     _simulated_only
     wait_until 10 _store_has_only 999.50.00
