@@ -41,8 +41,8 @@ Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the 
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
-usage: tests/lab soak [ROUNDS]
-The suite live with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
+usage: tests/lab soak [ROUNDS [CASE…]]
+The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
 about 150 times while guests compute.
 END
         bench) cat <<'END' ;;
