@@ -56,6 +56,8 @@ std::optional<Judgement> judge_end(const TestRun& run, const SelfTestReport& rep
                                           run.exit_status == 9 ? "; look for an out-of-memory kill in the machine's "
                                                                  "cgroup"
                                                                : ""));
+        case TestEnd::overtaken:
+            return no_verdict("the driver or the GPUs of the machine changed while the self-test ran");
         case TestEnd::not_started: {
             std::string reason = printable(run.reason, longest_reason);
             return no_verdict(reason.empty() ? "the self-test could not be started in the guest"

@@ -32,7 +32,8 @@ std::string_view to_string(CheckResult value);
 std::string_view to_string(VerdictResult value);
 
 // How the test program ended, seen by the host.
-enum class TestEnd { exited, timed_out, flooded, killed, not_started };
+// overtaken: what the host gives the machine changed meanwhile, so the rest would say nothing.
+enum class TestEnd { exited, timed_out, flooded, killed, overtaken, not_started };
 struct TestRun {
     TestEnd end = TestEnd::exited;
     int exit_status = 0;  // or the signal's number when killed

@@ -43,11 +43,25 @@ std::string why_not_set_up(const TestRequest& request, const RunningMachine& mac
         limits.setup.count() / 1000, request.machine);
 }
 
+std::optional<SetupState> wait_or_revive(const TestRequest& request, const RunningMachine& machine,
+                                         const LeafCgroup& cgroup, const std::filesystem::path& epoch_file,
+                                         const EnterPlaces& places, const EnterLimits& limits) {
+    const auto wait = [&](std::chrono::milliseconds limit) {
+        return wait_for_setup(machine, request.epoch, epoch_file, places.proc, limit);
+    };
+    if (const auto state = wait(limits.patience)) return state;
+    if (!machine.is_alive() || !has_our_mounts(machine, places.machines, places.proc)) return std::nullopt;
+    run_in_machine(machine, cgroup, places.setup, "revive", {limits.patience, std::size_t{16} * 1024});
+    return wait(limits.setup - limits.patience);
+}
+
 TestRun test(const TestRequest& request, const RunningMachine& machine, const LeafCgroup& cgroup,
              const EnterPlaces& places, const EnterLimits& limits) {
     const auto begin = Clock::now();
     const auto epoch_file = places.machines / request.machine / "guest/epoch";
-    const auto state = wait_for_setup(machine, request.epoch, epoch_file, places.proc, limits.setup);
+    // A driver that is swapped under the self-test can make it hang, and nobody waits for what it will say.
+    const FileDescriptor changed = watch_epoch(epoch_file);
+    const auto state = wait_or_revive(request, machine, cgroup, epoch_file, places, limits);
     if (!state) {
         TestRun run;
         run.end = TestEnd::not_started;
@@ -58,7 +72,7 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Le
     const std::string setup = setup_check_line(*state, milliseconds_since(begin));
     const bool full = request.level == SelfTestLevel::full;
     TestRun run = run_in_machine(machine, cgroup, places.self_test, full ? "full" : "quick",
-                                 {full ? limits.full : limits.quick, limits.output});
+                                 {full ? limits.full : limits.quick, limits.output, changed.get()});
     run.output.insert(0, setup);
     return run;
 }

@@ -20,6 +20,7 @@ namespace cuda_nspawn {
 
 struct EnterLimits {
     std::chrono::milliseconds setup{60'000};  // from now until the set-up in the guest is done; a boot may be under way
+    std::chrono::milliseconds patience{4'000};  // of it, until the guest's systemd is asked to look
     std::chrono::milliseconds quick{60'000};
     std::chrono::milliseconds full{110'000};
     std::chrono::milliseconds probe{20'000};
@@ -28,6 +29,7 @@ struct EnterLimits {
 
 struct EnterPlaces {
     std::filesystem::path self_test = "/usr/lib/cuda-nspawn/inside/self-test";
+    std::filesystem::path setup = "/usr/lib/cuda-nspawn/inside/setup";
     std::filesystem::path machines = "/run/cuda-nspawn/machines";
     std::filesystem::path cgroups = "/sys/fs/cgroup";
     std::filesystem::path proc = "/proc";

@@ -174,16 +174,17 @@ struct Watched {
     bool complained_too_much = false;
 };
 
-// Until the program ends, floods or outstays its time. Other processes of the guest may hold the pipes open for ever,
-// so the program's end counts and not the pipes'.
+// Until the program ends, floods, is overtaken or outstays its time. Other processes of the guest may hold the pipes
+// open for ever, so the program's end counts and not the pipes'.
 void watch(Watched& watched, TestRun& run, const ProgramLimits& limits) {
     const auto end = Clock::now() + limits.time;
     bool out_open = true, err_open = true, flooded = false;
     for (;;) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
-        std::array<pollfd, 3> wait{{{watched.process.get(), POLLIN, 0},
+        std::array<pollfd, 4> wait{{{watched.process.get(), POLLIN, 0},
                                     {out_open ? watched.out.read_end.get() : -1, POLLIN, 0},
-                                    {err_open ? watched.err.read_end.get() : -1, POLLIN, 0}}};
+                                    {err_open ? watched.err.read_end.get() : -1, POLLIN, 0},
+                                    {limits.overtaken, POLLIN, 0}}};
         const int woken = left.count() <= 0 ? 0 : ::poll(wait.data(), wait.size(), static_cast<int>(left.count()));
         if (out_open) out_open = drain(watched.out.read_end.get(), run.output, limits.output, flooded);
         if (err_open)
@@ -197,8 +198,8 @@ void watch(Watched& watched, TestRun& run, const ProgramLimits& limits) {
             run.end = TestEnd::exited;
             return;
         }
-        if (woken == 0) {
-            run.end = TestEnd::timed_out;
+        if (wait[3].revents != 0 || woken == 0) {
+            run.end = woken == 0 ? TestEnd::timed_out : TestEnd::overtaken;
             return;
         }
     }

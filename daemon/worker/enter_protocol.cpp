@@ -26,10 +26,11 @@ using Json = nlohmann::json;
 constexpr std::size_t longest_sentence = 400;
 constexpr std::size_t most_sentences = 16;
 constexpr std::array levels{SelfTestLevel::off, SelfTestLevel::quick, SelfTestLevel::full};
-constexpr std::array<std::pair<TestEnd, std::string_view>, 5> ends{{{TestEnd::exited, "exited"},
+constexpr std::array<std::pair<TestEnd, std::string_view>, 6> ends{{{TestEnd::exited, "exited"},
                                                                     {TestEnd::timed_out, "timed-out"},
                                                                     {TestEnd::flooded, "flooded"},
                                                                     {TestEnd::killed, "killed"},
+                                                                    {TestEnd::overtaken, "overtaken"},
                                                                     {TestEnd::not_started, "not-started"}}};
 
 SelfTestLevel parse_level(const std::string& text) {

@@ -19,7 +19,7 @@ namespace cuda_nspawn {
 namespace {
 
 constexpr std::size_t longest_state = std::size_t{64} * 1024;
-constexpr std::chrono::milliseconds first_nudge{250};
+constexpr std::chrono::milliseconds first_nudge{250};  // and how often it is looked where there is no inotify
 constexpr std::chrono::milliseconds longest_pause{2000};
 
 using Clock = std::chrono::steady_clock;
@@ -77,12 +77,20 @@ bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& 
            shows_our_mounts(std::string_view(text).substr(0, have), status.st_dev);
 }
 
+// Not IN_ATTRIB, which is a touch.
+FileDescriptor watch_epoch(const std::filesystem::path& epoch_file) {
+    FileDescriptor inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    ::inotify_add_watch(inotify.get(), epoch_file.c_str(), IN_MODIFY | IN_DELETE_SELF | IN_DONT_FOLLOW);
+    return inotify;
+}
+
+// There may be no inotify: the kernel lends root 128 of them by default (fs.inotify.max_user_instances), and a running
+// guest takes eight. Then it is looked at after each pause.
 std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uint64_t epoch,
                                          const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
                                          std::chrono::milliseconds limit) {
     const auto end = Clock::now() + limit;
     const FileDescriptor root = open_root(machine, proc);
-    // Where the kernel has none left (fs.inotify.max_user_instances), what is looked at after each pause is enough.
     const FileDescriptor inotify(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
     if (!root) return std::nullopt;
     FileDescriptor run;
@@ -105,7 +113,7 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
         if (look_again) {
             if (!has_our_mounts(machine, epoch_file.parent_path(), proc)) return std::nullopt;
             touch(epoch_file);
-            pause = std::min(2 * pause, longest_pause);
+            pause = inotify ? std::min(2 * pause, longest_pause) : first_nudge;
         }
     }
 }

@@ -17,6 +17,10 @@ std::optional<SetupState> wait_for_setup(const RunningMachine& machine, std::uin
                                          const std::filesystem::path& epoch_file, const std::filesystem::path& proc,
                                          std::chrono::milliseconds limit);
 
+// An inotify descriptor that can be read when the host has changed something of the machine: then it writes the epoch
+// anew.
+FileDescriptor watch_epoch(const std::filesystem::path& epoch_file);
+
 // machines: a directory on the file system that has the machines'.
 bool has_our_mounts(const RunningMachine& machine, const std::filesystem::path& machines,
                     const std::filesystem::path& proc);

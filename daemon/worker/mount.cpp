@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -129,7 +130,9 @@ void mount_in_child(const RunningMachine& machine, int root, uid_t guest_root, c
     write_end = FileDescriptor();
     Outcome outcome{"be entered", ECHILD};
     const ssize_t got = child < 0 ? -1 : ::read(read_end.get(), &outcome, sizeof outcome);
-    if (child > 0) ::waitpid(child, nullptr, 0);
+    int status = 0;
+    // Killed by the host, as no guest can: it counts as if all of this process had been, and the request is made again.
+    if (child > 0 && ::waitpid(child, &status, 0) == child && WIFSIGNALED(status)) ::raise(SIGKILL);
     if (got != sizeof outcome || outcome.step != nullptr)
         throw std::runtime_error(fmt::format("the driver cannot be mounted into {}: cannot {}: {}", machine.name,
                                              outcome.step, std::strerror(outcome.error)));

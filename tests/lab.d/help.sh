@@ -43,8 +43,8 @@ gets a host of its own, in which nothing was installed.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
-usage: tests/lab soak [ROUNDS]
-The suite live with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
+usage: tests/lab soak [ROUNDS [CASE…]]
+The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
 about 150 times while guests compute.
 END
         bench) cat <<'END' ;;

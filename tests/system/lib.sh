@@ -290,7 +290,7 @@ _clean_host() {
         rm -f "$policies/$machine.yaml" "/etc/systemd/nspawn/$machine.nspawn" "/var/lib/machines/$machine.nspawn"
     done
     rm -f "$policies/under_score.yaml"
-    rm -rf /run/systemd/system/cuda-nspawnd.service.d
+    rm -rf /run/systemd/system/cuda-nspawn{d,-*@}.service.d
     systemctl --quiet unmask --runtime cuda-nspawnd cuda-nspawn-holders@.service
     systemctl daemon-reload
     systemctl start cuda-nspawnd

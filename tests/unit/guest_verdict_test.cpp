@@ -120,6 +120,8 @@ TEST(Verdict, is_none_when_the_host_ended_the_test) {
     run.end = TestEnd::killed;
     run.exit_status = 9;
     EXPECT_THAT(judge(run, {gpu_a}).summary, AllOf(HasSubstr("signal 9"), HasSubstr("out-of-memory")));
+    run.end = TestEnd::overtaken;
+    EXPECT_THAT(judge(run, {gpu_a}).summary, AllOf(StartsWith("no verdict"), HasSubstr("changed while the self-test")));
     run.end = TestEnd::not_started;
     run.reason = "the machine is\ngone";
     EXPECT_EQ(judge(run, {gpu_a}).summary, "no verdict: the self-test could not be started: the machine is gone");

@@ -1,6 +1,7 @@
 /* setup apply    make what is offered usable, take away what is offered no longer
  * setup refresh  the same for a running guest, where the set-up is in force; gathers quick changes
  * setup remove   take everything of ours away
+ * setup revive   have a change taken over that a running guest did not notice by itself
  * setup adopt    have the guest's systemd load and start our units, in a guest that was started without our settings */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -111,6 +112,18 @@ static int adopt(void) {
     return report_has_errors() ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* A path unit takes another inotify instance each time it is armed. The kernel lends all guests of a host together 128
+ * by default, and one that gets none has failed for good: then neither changes nor touches are noticed any more. */
+static int revive(void) {
+    char reason[1024];
+    if (access(STATE_FILE, F_OK) < 0) return EXIT_SUCCESS; /* the guest is just booting */
+    if (run_program((char*[]){"/bin/systemctl", "--no-block", "restart", "cuda-nspawn-refresh.path",
+                              "cuda-nspawn-refresh.service", NULL},
+                    SYSTEMCTL_SECONDS, reason, sizeof reason) < 0)
+        fail("%s", reason);
+    return report_has_errors() ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* One at a time: the boot's run and a change of the host can meet. */
 static void take_lock(void) {
     int lock = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -123,13 +136,14 @@ int main(int argc, char** argv) {
     int (*action)(void) = strcmp(verb, "apply") == 0     ? apply
                           : strcmp(verb, "refresh") == 0 ? refresh
                           : strcmp(verb, "remove") == 0  ? remove_all
+                          : strcmp(verb, "revive") == 0  ? revive
                           : strcmp(verb, "adopt") == 0   ? adopt
                                                          : NULL;
     if (!action) {
-        fprintf(stderr, "usage: setup apply|refresh|remove|adopt\n");
+        fprintf(stderr, "usage: setup apply|refresh|remove|revive|adopt\n");
         return 2;
     }
     umask(022);
-    if (action != adopt) take_lock(); /* it only starts the others */
+    if (action != adopt && action != revive) take_lock(); /* these only start the others */
     return action();
 }

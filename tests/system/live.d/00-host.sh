@@ -6,7 +6,7 @@ by_machinectl=by-ctl       # Debian 11, machinectl start
 by_hand=by-hand            # Debian 12, or 13 where that is not there, systemd-nspawn from a shell
 of_by_hand=trixie
 [ ! -d /usr/share/lab/guests/bookworm ] || of_by_hand=bookworm
-all_machines=("$by_unit" "$by_machinectl" "$by_hand" down12 copy-of renamed imported)
+all_machines=("$by_unit" "$by_machinectl" "$by_hand" down12 copy-of renamed imported host-users host-users-by-hand)
 rounds=${ROUNDS:-1}
 
 _make_live() {    # SUITE MACHINE: with a program that computes
@@ -16,8 +16,8 @@ _make_live() {    # SUITE MACHINE: with a program that computes
     rm "/var/lib/machines/$2/etc/systemd/system/basic.target.wants/early-cuda.service"
 }
 
-_start_by_hand() {    # MACHINE
-    setsid systemd-nspawn --quiet --directory="/var/lib/machines/$1" --machine="$1" --boot -U </dev/null >/dev/null 2>&1 &
+_start_by_hand() {    # MACHINE [OPTION]
+    setsid systemd-nspawn --quiet --directory="/var/lib/machines/$1" --machine="$1" --boot "${2:--U}" </dev/null >/dev/null 2>&1 &
     wait_until 30 has_booted "$1"
 }
 

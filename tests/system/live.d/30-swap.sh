@@ -89,6 +89,62 @@ the_modules_reload_swaps_the_driver_under_every_guest() {
     _stop_computing "$by_unit"
 }
 
+# What a test says of a driver that is in force no longer is of no use, so nobody waits for its end: a minute here.
+a_self_test_that_hangs_in_the_old_driver_does_not_delay_that_of_the_new_one() {
+    _simulated_only
+    local machine before
+    before=$(property "$by_unit" LastSelfTest)
+    _driver --version 999.50.00 --fault hang
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do wait_until 20 _runs_a_self_test "$machine"; done
+    _driver --version 999.50.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do wait_for_verdict "$machine" "$before"; done
+    wait_until 10 _has_no_leaf
+}
+
+_runs_a_self_test() { in_guest "$1" sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' ' ' | grep 'self-test quick'; }
+
+# The second change comes while the guest still takes over the first, or the self-test runs.
+changes_in_quick_succession_are_taken_over_within_seconds() {
+    _simulated_only
+    local round version machine
+    for ((round = 0; round < 3 * rounds; round++)); do
+        version=999.$((52 + round % 2)).00
+        systemctl stop "cuda-nspawn@$by_unit"
+        systemctl start --no-block "cuda-nspawn@$by_unit"
+        # 0 to 190 ms.
+        sleep "0.$((round * 7 % 20 / 10))$((round * 7 % 10))"
+        _driver --version "$version"
+        for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+            wait_until 10 _has_version "$machine" "$version"
+            wait_until 10 property_is "$machine" State attached
+            wait_until 10 property_is "$machine" Verdict passed
+        done
+    done
+    _driver --version 999.50.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+        wait_until 20 _has_version "$machine" 999.50.00
+        wait_until 30 property_is "$machine" Verdict passed
+    done
+}
+
+# As where inotify instances had run out when it was to be armed again.
+a_guest_whose_path_unit_has_failed_gets_the_new_driver_all_the_same() {
+    _simulated_only
+    local machine before
+    before=$(property "$by_unit" LastSelfTest)
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do in_guest "$machine" systemctl stop cuda-nspawn-refresh.path; done
+    _driver --version 999.51.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+        wait_for_verdict "$machine" "$before"
+        in_guest "$machine" systemctl --quiet is-active cuda-nspawn-refresh.path
+    done
+    _driver --version 999.50.00
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+        wait_until 20 _has_version "$machine" 999.50.00
+        wait_until 30 property_is "$machine" Verdict passed
+    done
+}
+
 the_old_generation_goes_with_its_last_user() {
     _simulated_only
     wait_until 10 _store_has_only 999.50.00

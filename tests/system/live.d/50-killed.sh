@@ -135,16 +135,3 @@ a_daemon_that_is_killed_while_systemctl_waits_for_it_loses_no_wish() {
     _ready_to_kill
     _killed_at_each_step _daemon_pid "$_daemon_steps" _stop_and_start_our_unit true
 }
-
-_has_no_requests() { [ -z "$(find /run/cuda-nspawn/work -type f)" ]; }
-
-what_was_killed_has_left_nothing() {
-    [ -e /run/systemd/system/cuda-nspawnd.service.d/often.conf ] || skip "nothing was killed"
-    _stop_computing "$by_hand"
-    rm -r /run/systemd/system/cuda-nspawnd.service.d
-    systemctl daemon-reload
-    _driver --gpus 3
-    same "half-made files" "$(find /run/cuda-nspawn /run/systemd /var/lib/cuda-nspawn -name '*.new' -o -name '*cuda-nspawn~')" ""
-    wait_until 60 _has_no_requests    # those of the last self-tests
-    wait_until 20 _store_has_only 999.42.01
-}
