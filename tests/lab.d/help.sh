@@ -38,8 +38,13 @@ Gives two guests of different distributions their GPUs, by one command each, and
 END
         test) cat <<'END' ;;
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
+<<<<<<< ours
 Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system. The suite package
 gets a host of its own, in which nothing was installed.
+=======
+Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system.
+The suite driver wants NVIDIA's packages, from non-free on the mirror; the trees with them are made once and take 3 GB in the cache.
+>>>>>>> theirs
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
