@@ -115,17 +115,16 @@ void Daemon::begin() {
     refresh_driver("start");
     read_policies();
     adopt_leftovers();
-    service_.open(
-        *connection_, bus_, engine_,
-        {.look_at_driver = [this] { refresh_driver("attach"); },
-         .look_at_driver_when_idle = [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
-         .refresh = [this](const std::string& cause) { refresh(cause); },
-         .verify_store = [this](auto reply) { ports_.verify_store(std::move(reply)); },
-         .reload = [this] { read_policies(); },
-         .reread =
-             [this](const std::string& name) {
-                 engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
-             }});
+    service_.open(*connection_, bus_, engine_,
+                  {.look_at_driver = [this] { refresh_driver("attach"); },
+                   .look_at_driver_when_idle = [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
+                   .refresh = [this](const std::string& cause) { refresh(cause); },
+                   .verify_store = [this](auto reply) { ports_.verify_store(std::move(reply)); },
+                   .reload = [this] { read_policies(); },
+                   .reread =
+                       [this](const std::string& name) {
+                           engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
+                       }});
     on_change();
 }
 
