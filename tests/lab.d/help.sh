@@ -42,8 +42,8 @@ Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
 usage: tests/lab soak [ROUNDS [CASE…]]
-The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
-about 150 times while guests compute.
+The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills
+the daemon and its workers at their steps while guests compute.
 END
         bench) cat <<'END' ;;
 usage: tests/lab bench [--from ARCHIVE] [ARGUMENTS…]
