@@ -9,12 +9,13 @@ namespace cuda_nspawn {
 
 namespace fs = std::filesystem;
 
+// A start takes the place of a stop that is under way. Ours it may; one of an admin's it must not, and a unit that is
+// active or starting needs none.
 void UnitFollower::follow(const std::string& machine, bool active) {
-    // What fails says so in the unit itself.
+    if (active && is_stopping(machine)) return start(machine);
     if (active)
-        return systemd_.run_job("StartUnit", our_unit(machine), [this, machine](const std::string&) {
-            if (const auto place = stopping_.find(machine); place == stopping_.end() || place->second)
-                has_stopped(machine);
+        return systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
+            if (state == "inactive" || state == "failed" || state.empty()) start(machine);
         });
     stopping_[machine] = false;
     write_or_warn(mark(machine), [](const fs::path& path) { write_file_atomically(path, ""); });
@@ -27,6 +28,13 @@ void UnitFollower::follow(const std::string& machine, bool active) {
                 if (failure.empty()) has_stopped(machine);
             });
         });
+    });
+}
+
+void UnitFollower::start(const std::string& machine) {
+    // What fails says so in the unit itself.
+    systemd_.run_job("StartUnit", our_unit(machine), [this, machine](const std::string&) {
+        if (const auto place = stopping_.find(machine); place == stopping_.end() || place->second) has_stopped(machine);
     });
 }
 
@@ -50,7 +58,7 @@ void UnitFollower::has_stopped(const std::string& machine) {
 void UnitFollower::follow_again(const std::string& machine) {
     systemd_.get_active_state(our_unit(machine), [this, machine](const std::string& state) {
         if (state != "deactivating") has_stopped(machine);
-        if (state == "inactive") follow(machine, true);
+        if (state == "inactive") start(machine);
     });
 }
 

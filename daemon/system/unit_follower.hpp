@@ -22,6 +22,7 @@ public:
     bool is_stopping(const std::string& machine) const;
 
 private:
+    void start(const std::string& machine);
     std::filesystem::path mark(const std::string& machine) const;
     void has_stopped(const std::string& machine);
 

@@ -63,6 +63,14 @@ TEST_F(BusMachines, a_unit_that_goes_down_with_its_machine_leaves_no_mark_of_a_s
     EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(mark); }));
 }
 
+TEST_F(BusMachines, a_stop_of_the_unit_by_an_admin_is_not_overtaken_by_a_start) {
+    start_daemon_with("gpus: [0]\n");
+    systemd->deactivate("cuda-nspawn@a.service");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    EXPECT_EQ(systemd->count("StartUnit cuda-nspawn@a.service"), 0U);
+}
+
 TEST_F(BusMachines, what_runs_already_is_found_at_the_daemons_start) {
     machined->start("a", "", FakeMachined::Oddity::none, false);
     machined->start("vm", "machine-vm.scope", FakeMachined::Oddity::none, false, "vm");

@@ -38,19 +38,15 @@ Gives two guests of different distributions their GPUs, by one command each, and
 END
         test) cat <<'END' ;;
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
-<<<<<<< ours
 Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system. The suite package
-gets a host of its own, in which nothing was installed.
-=======
-Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system.
-The suite driver wants NVIDIA's packages, from non-free on the mirror; the trees with them are made once and take 3 GB in the cache.
->>>>>>> theirs
+gets a host of its own, in which nothing was installed. The suite driver wants NVIDIA's packages, from non-free on the
+mirror; the trees with them are made once and take 3 GB in the cache.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
 usage: tests/lab soak [ROUNDS [CASE…]]
-The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills the daemon and its workers
-about 150 times while guests compute.
+The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills
+the daemon and its workers at their steps while guests compute.
 END
         bench) cat <<'END' ;;
 usage: tests/lab bench [--from ARCHIVE] [ARGUMENTS…]
