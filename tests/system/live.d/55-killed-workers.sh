@@ -42,23 +42,6 @@ _arm() {    # OPTIONS…
 
 _deaths() { cat "$traps"/*.trace | grep -c '+++ killed by SIGKILL +++' || :; }
 
-# The state-changing calls of a worker of which a trace was written, each as the options that kill at just this one: in the
-# worker itself, and with `forks` in what it forks, which strace follows then. Of what is done over and over, as for each
-# file of the driver, all are for the soak.
-_steps_in() {    # TRACE
-    awk -v forks="${forks:-}" -v all=$((rounds > 1)) '
-        $2 ~ /^[a-z0-9_]+\(/ {
-            call = $2
-            sub(/\(.*/, "", call)
-            if (!first) first = $1
-            number = ++count[$1, call]
-            if (!all && number > 4 && number != 8 && number != 16 && number != 32) next
-            kill = "--inject=" call ":signal=KILL:when=" number
-            if ($1 == first) print kill
-            else if (forks && !seen[kill]++) print "--follow-forks " kill
-        }' "$1"
-}
-
 # The operation without a kill: it leaves what is to be there in `belongings`, and in `steps` those of the worker, or of the
 # one that comes after SKIP others.
 _learn_steps() {    # VERB SYSCALLS OPERATION SKIP
