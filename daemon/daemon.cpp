@@ -55,6 +55,7 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
     ports_.on_instance = [this](const std::string& name, const Instance& instance) {
         engine_.machine_started(name, instance);
     };
+    ports_.on_rules_sent = [this] { look_if_due(); };
     ports_.generations_in_use = [this] { return engine_.generations_in_use(); };
     // A lost bus would end in an exception inside a C frame; leaving the loop lets systemd start us again.
     disconnected_ = connection_->addMatch(
@@ -117,7 +118,7 @@ void Daemon::begin() {
     adopt_leftovers();
     service_.open(*connection_, bus_, engine_,
                   {.look_at_driver = [this] { refresh_driver("attach"); },
-                   .look_at_driver_when_idle = [this] { loop_.when_idle([this] { refresh_driver("attach"); }); },
+                   .look_at_driver_soon = [this] { look_due_ = true; },
                    .refresh = [this](const std::string& cause) { refresh(cause); },
                    .verify_store = [this](auto reply) { ports_.verify_store(std::move(reply)); },
                    .reload = [this] { read_policies(); },
@@ -161,6 +162,10 @@ void Daemon::refresh_driver(const std::string& cause) {
     if (!is_another) return;
     if (const auto problem = driver_problem(engine_.driver())) log(Severity::warning, "", *problem);
     for (const std::string& note : engine_.driver().notes) log(Severity::info, "", note);
+}
+
+void Daemon::look_if_due() {
+    if (std::exchange(look_due_, false)) loop_.defer([this] { refresh_driver("attach"); });
 }
 
 void Daemon::refresh(const std::string& cause) {
@@ -233,6 +238,7 @@ void Daemon::watch_files() {
 
 void Daemon::on_change() {
     if (!ready_ && begun_ && engine_.settled()) become_ready();
+    if (engine_.settled()) look_if_due();  // where no rules had to be sent
     engine_.collect_if_due();
     forget_jobs_later();
     retry_build_later();

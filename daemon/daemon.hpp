@@ -44,6 +44,7 @@ private:
     void read_policies();
     void read_written_policies(const std::vector<std::string>& names);
     void refresh_driver(const std::string& cause);
+    void look_if_due();
     void refresh(const std::string& cause);
     void verify_all(const std::string& cause);
     void verify_after_sleep();
@@ -82,6 +83,7 @@ private:
     std::string status_;  // as systemd was told
     bool trim_due_ = false;
     bool begun_ = false;
+    bool look_due_ = false;  // an attach wants the driver looked at, which nobody should wait for
     bool ready_ = false;
 };
 

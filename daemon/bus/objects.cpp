@@ -60,13 +60,13 @@ void ManagerObject::Plan(PlanResult&& result, std::string name, Options options)
 void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
     verbs_.reread(name);
     // The driver may have changed without an event. A guest that gets its GPUs back need not wait for the look: it is
-    // made while the worker is busy, and what is found is converged to before the job ends.
+    // made while systemd is busy, and what is found is converged to before the job ends.
     const auto known = engine_.machines().find(name);
     const bool gives_back = known != engine_.machines().end() && known->second.instance && known->second.revoked &&
                             known->second.obstacle().empty();
     if (!gives_back) verbs_.look_at_driver();
     attach(engine_, std::move(result), name, std::move(options));
-    if (gives_back) verbs_.look_at_driver_when_idle();
+    if (gives_back) verbs_.look_at_driver_soon();
 }
 void ManagerObject::Detach(JobAnswer&& result, std::string name, Options options) {
     verbs_.reread(name);

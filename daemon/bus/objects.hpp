@@ -17,7 +17,7 @@ namespace cuda_nspawn::bus {
 // What Manager's verbs ask of the host; the loop's owner knows how.
 struct HostVerbs {
     std::function<void()> look_at_driver;
-    std::function<void()> look_at_driver_when_idle;
+    std::function<void()> look_at_driver_soon;              // when there is nothing but waiting for systemd
     std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
     std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
     std::function<void()> reload;

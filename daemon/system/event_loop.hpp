@@ -21,8 +21,6 @@ public:
 
     // Runs once, in the next iteration.
     void defer(std::function<void()> callback);
-    // Runs once, when nothing else is to be done.
-    void when_idle(std::function<void()> callback);
     // Runs once, after that time (CLOCK_MONOTONIC). The source lives as long as the handle.
     using Timer = std::shared_ptr<sd_event_source>;
     [[nodiscard]] Timer after(std::uint64_t usec, std::function<void()> callback);
@@ -40,8 +38,6 @@ public:
     void exit(int status);
 
 private:
-    void defer_at(std::int64_t priority, std::function<void()> callback);
-
     sd_event* event_ = nullptr;
 };
 

@@ -272,6 +272,7 @@ void LivePorts::grant(const Instance& instance, const Rules& rules, Reply<Grante
                                   [changes = change.changes, reply](const std::string& error) mutable {
                                       reply({std::move(changes), error});
                                   });
+        on_rules_sent();
     });
 }
 

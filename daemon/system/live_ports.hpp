@@ -35,6 +35,8 @@ public:
 
     // Called when start() learns of the new instance before machined's signal was handled.
     std::function<void(const std::string&, const Instance&)> on_instance;
+    // Called when systemd was asked to set rules: it takes milliseconds until it answers.
+    std::function<void()> on_rules_sent;
     // Generations that the store keeps besides the one being built.
     std::function<std::vector<std::string>()> generations_in_use;
 

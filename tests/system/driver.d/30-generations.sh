@@ -101,7 +101,7 @@ with_a_full_disk_the_old_generation_stays_in_force_and_the_reason_is_told() {
     has "cuda-nspawnctl status" "$(cuda-nspawnctl status)" 'No space left on device'
     same "the store" "$(find "$store" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | xargs)" "$generation filler"
     same Generation "$(_generation_in_force)" "$generation"
-    same "$one: State" "$(property "$one" State)" attached
+    wait_until 20 property_is "$one" State attached    # not while it is tried again
     before=$(property "$one" LastSelfTest)
     rm "$store/filler"
     cuda-nspawnctl refresh
