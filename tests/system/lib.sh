@@ -64,7 +64,7 @@ run_suite() {    # NAME [CASE…]
     printf '%s\n' '[Unit]' StartLimitIntervalSec=0 >"$no_start_limit/suite.conf"
     _clean_host    # with a daemon-reload
     for case in "${cases[@]}"; do run_case "$case"; done
-    rm -r "$no_start_limit"
+    rm -rf "$no_start_limit"    # a case may have rebooted the host
     _clean_host
     echo "$name: $passed passed, $failed failed"
     [ "$failed" -eq 0 ]
