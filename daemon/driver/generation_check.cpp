@@ -77,7 +77,7 @@ private:
     void compare_text(const DriverFile& file, const std::string& copy) {
         const auto source = host_.find_file(file.source);
         const auto text = host_.read_text(file.source, max_text_size);
-        if (!text || source->mtime_ns != file.mtime_ns) return cannot_compare(file, copy);
+        if (!source || !text || source->mtime_ns != file.mtime_ns) return cannot_compare(file, copy);
         const auto icd = file.name.ends_with(".json") ? parse_icd_json(*text) : parse_opencl_icd(*text);
         const std::string expected = icd && icd->relative_text ? *icd->relative_text : *text;
         if (generation_.read_text("/" + copy, max_text_size) != expected) differs(file, copy);
