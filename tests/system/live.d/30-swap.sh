@@ -103,6 +103,15 @@ a_self_test_that_hangs_in_the_old_driver_does_not_delay_that_of_the_new_one() {
 
 _runs_a_self_test() { in_guest "$1" sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' ' ' | grep 'self-test quick'; }
 
+_swap_all_to() {    # VERSION
+    local machine
+    _driver --version "$1"
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
+        wait_until 20 _has_version "$machine" "$1"
+        wait_until 30 property_is "$machine" Verdict passed
+    done
+}
+
 # The second change comes while the guest still takes over the first, or the self-test runs.
 changes_in_quick_succession_are_taken_over_within_seconds() {
     _simulated_only
@@ -120,11 +129,7 @@ changes_in_quick_succession_are_taken_over_within_seconds() {
             wait_until 10 property_is "$machine" Verdict passed
         done
     done
-    _driver --version 999.50.00
-    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
-        wait_until 20 _has_version "$machine" 999.50.00
-        wait_until 30 property_is "$machine" Verdict passed
-    done
+    _swap_all_to 999.50.00
 }
 
 # As where inotify instances had run out when it was to be armed again.
@@ -138,11 +143,7 @@ a_guest_whose_path_unit_has_failed_gets_the_new_driver_all_the_same() {
         wait_for_verdict "$machine" "$before"
         in_guest "$machine" systemctl --quiet is-active cuda-nspawn-refresh.path
     done
-    _driver --version 999.50.00
-    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do
-        wait_until 20 _has_version "$machine" 999.50.00
-        wait_until 30 property_is "$machine" Verdict passed
-    done
+    _swap_all_to 999.50.00
 }
 
 the_old_generation_goes_with_its_last_user() {
