@@ -107,7 +107,10 @@ FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
     if (object) return path;
     object = sdbus::createObject(connection_, path);
     object
-        ->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] { return active_state(unit); }),
+        ->addVTable(sdbus::registerProperty("ActiveState").withGetter([this, unit] {
+            note("ActiveState " + unit);
+            return active_state(unit);
+        }),
                     sdbus::registerProperty("DropInPaths").withGetter([] { return std::vector<std::string>(); }))
         .forInterface("org.freedesktop.systemd1.Unit");
     const char* interface =
@@ -222,12 +225,14 @@ void FakeSystemd::set(const std::string& unit_prefix, Behaviour behaviour) {
 }
 
 std::vector<FakeSystemd::Job> FakeSystemd::take_held(const std::string& unit_prefix) {
+    // To end an object waits for the connection's thread, which may wait for the lock.
+    std::vector<std::unique_ptr<sdbus::IObject>> ended;
     const std::lock_guard lock(mutex_);
     const auto others = std::stable_partition(held_.begin(), held_.end(),
                                               [&](const Job& job) { return !job.unit.starts_with(unit_prefix); });
     const std::vector<Job> jobs(others, held_.end());
     held_.erase(others, held_.end());
-    for (const Job& job : jobs) job_objects_.erase(job.id);
+    for (const Job& job : jobs) ended.push_back(std::move(job_objects_.extract(job.id).mapped()));
     return jobs;
 }
 

@@ -33,6 +33,7 @@ public:
     void set(const std::string& unit_prefix, Behaviour behaviour);
     void finish(const std::string& unit_prefix);  // all held jobs of those units
     bool holds(const std::string& unit_prefix);
+    std::string active_state(const std::string& unit);
     void deactivate(const std::string& unit);  // by itself: "deactivating" until a job of it ends
     // They are no more, and nobody is told; whether their units did what they were to do says the behaviour.
     void lose(const std::string& unit_prefix);
@@ -65,7 +66,6 @@ private:
     std::vector<Job> take_held(const std::string& unit_prefix);
     void perform(const Job& job);
     void carry_out(const Job& job);
-    std::string active_state(const std::string& unit);
     void write_report(const Job& job);
     Path unit_object(const std::string& unit);
     void note(const std::string& call);

@@ -16,6 +16,9 @@ protected:
     bool wait_for_verdict(const std::string& machine_name, const std::string& verdict) {
         return wait_until([&] { return text(machine_name, "Verdict") == verdict; });
     }
+    bool wait_for_unit(const std::string& unit, const std::string& state) {
+        return wait_until([&] { return systemd->active_state(unit) == state; });
+    }
 };
 
 const std::string machine_a = "/org/cudanspawn1/machine/a";
@@ -26,7 +29,7 @@ TEST_F(BusMachines, a_machine_that_appears_is_granted_followed_and_tested) {
     machined->start("a");
     EXPECT_TRUE(wait_for_verdict("a", "passed"));
     EXPECT_EQ(text("a", "Unit"), "systemd-nspawn@a.service");
-    EXPECT_THAT(systemd->calls(), Contains("StartUnit cuda-nspawn@a.service"));
+    EXPECT_TRUE(wait_for_unit("cuda-nspawn@a.service", "active"));
     EXPECT_THAT(systemd->rules()["systemd-nspawn@a.service"], Contains("/dev/char/195:0 rw"));
     EXPECT_GT(machine("a").at("LastSelfTest").get<std::uint64_t>(), 0U);
 }
@@ -53,6 +56,7 @@ TEST_F(BusMachines, a_unit_that_goes_down_with_its_machine_leaves_no_mark_of_a_s
     start_daemon_with("gpus: [0]\n");
     machined->start("a");
     ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    ASSERT_TRUE(wait_for_unit("cuda-nspawn@a.service", "active"));
     const auto mark = host->tree.at("/root/run/cuda-nspawn/state/a.stopping");
     systemd->deactivate("cuda-nspawn@a.service");
     systemd->set("cuda-nspawn@a.service", {.held = true});
@@ -68,6 +72,8 @@ TEST_F(BusMachines, a_stop_of_the_unit_by_an_admin_is_not_overtaken_by_a_start) 
     systemd->deactivate("cuda-nspawn@a.service");
     machined->start("a");
     ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    ASSERT_TRUE(wait_until([&] { return systemd->count("ActiveState cuda-nspawn@a.service") > 0; }));
+    hear_all();
     EXPECT_EQ(systemd->count("StartUnit cuda-nspawn@a.service"), 0U);
 }
 
