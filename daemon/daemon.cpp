@@ -40,6 +40,7 @@ std::unique_ptr<sdbus::IConnection> connect(sd_bus* bus, EventLoop& loop) {
 Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
     : loop_(loop),
       places_(std::move(places)),
+      policies_(places_.policies, places_.defaults),
       bus_(open_bus()),
       connection_(connect(bus_, loop)),
       service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
@@ -124,13 +125,13 @@ void Daemon::begin() {
                    .reload = [this] { read_policies(); },
                    .reread =
                        [this](const std::string& name) {
-                           engine_.set_policy(name, read_policy(places_.policies, places_.defaults, name));
+                           if (!policies_.is_as_read(name)) engine_.set_policy(name, policies_.read(name));
                        }});
     on_change();
 }
 
 void Daemon::read_policies() {
-    PolicyFiles policies = cuda_nspawn::read_policies(places_.policies, places_.defaults);
+    PolicyFiles::All policies = policies_.read_all();
     if (policies.warnings != policy_warnings_)
         for (const std::string& warning : policies.warnings) log(Severity::error, "", warning);
     policy_warnings_ = std::move(policies.warnings);
@@ -146,8 +147,7 @@ void Daemon::read_written_policies(const std::vector<std::string>& names) {
         if (!is_machine_name(file.stem().native())) return read_policies();  // which says what is wrong with it
         machines.push_back(file.stem());
     }
-    for (const std::string& machine : machines)
-        engine_.set_policy(machine, read_policy(places_.policies, places_.defaults, machine), true);
+    for (const std::string& machine : machines) engine_.set_policy(machine, policies_.read(machine), true);
 }
 
 void Daemon::refresh_driver(const std::string& cause) {

@@ -17,6 +17,7 @@
 #include "system/host_changes.hpp"
 #include "system/live_ports.hpp"
 #include "system/machined.hpp"
+#include "system/policy_files.hpp"
 #include "system/systemd.hpp"
 #include "system/watcher.hpp"
 #include "system/workers.hpp"
@@ -62,6 +63,7 @@ private:
 
     EventLoop& loop_;
     DaemonPlaces places_;
+    PolicyFiles policies_;
     sd_bus* bus_;  // the connection's, which ends it
     std::unique_ptr<sdbus::IConnection> connection_;
     bus::Service service_;

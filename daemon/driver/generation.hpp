@@ -44,7 +44,9 @@ bool build_generation(const Driver& driver, std::string_view name, const std::fi
 // Also one that is complete, as its contents may be damaged.
 void rebuild_generation(const Driver& driver, std::string_view name, const std::filesystem::path& store,
                         const std::filesystem::path& host_root);
-// Cheap: a stat of each file and a readlink of each link; no file's contents are read.
+// A build puts it in place when it is complete, and a removal takes it away before it begins.
+bool generation_is_stored(std::string_view name, const std::filesystem::path& store);
+// That nothing of it was lost since: a stat of each file and a readlink of each link; no file's contents are read.
 bool generation_is_complete(std::string_view name, const std::filesystem::path& store);
 
 // What differs from the files it was copied from, byte by byte, a sentence each.

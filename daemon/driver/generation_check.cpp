@@ -114,6 +114,11 @@ private:
 
 }  // namespace
 
+bool generation_is_stored(std::string_view name, const fs::path& store) {
+    std::error_code ignored;
+    return is_generation_name(name) && fs::is_regular_file(fs::symlink_status(store / name / manifest_name, ignored));
+}
+
 bool generation_is_complete(std::string_view name, const fs::path& store) {
     if (!is_generation_name(name)) return false;
     try {

@@ -102,6 +102,8 @@ std::vector<DeviceNode> Machine::wanted_nodes() const {
     return expose_errors.empty() ? planned.plan.nodes : std::vector<DeviceNode>();
 }
 
+bool Machine::only_opens() const { return granted && !granted_in_doubt && all_within(*granted, wanted_nodes()); }
+
 std::string Machine::obstacle() const {
     if (!policy && !policy_errors.empty()) return fmt::format("{}", to_string(policy_errors.front()));
     if (!policy)

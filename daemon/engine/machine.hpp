@@ -80,7 +80,8 @@ struct Machine {
     bool is_to_be_tested() const { return policy && policy->self_test != SelfTestLevel::off; }
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
-    std::string obstacle() const;                  // why there is nothing to grant; empty if there is
+    bool only_opens() const;       // what the running instance can open is known, and all of it is wanted
+    std::string obstacle() const;  // why there is nothing to grant; empty if there is
     State state(bool generation_pending) const;
     std::string state_text(bool generation_pending) const;
 };

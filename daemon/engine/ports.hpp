@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,9 @@ struct Rules {
     // What systemd shows is what the kernel has: then nothing is set if it shows the right thing. After a daemon-reload
     // it shows the unit's files, and the running cgroup stays as it is.
     bool shown_is_in_force = false;
+    // What is in force, if that is known and none of it shall go: then the rest is added, and nothing has to be read
+    // before.
+    std::optional<std::vector<DeviceNode>> in_force = {};
 };
 
 struct Granted {

@@ -82,7 +82,8 @@ std::vector<DeviceNode> Engine::closable_nodes(const Machine& machine) const {
 void Engine::begin_grant(Machine& machine) {
     const std::string name = machine.name;
     const Instance instance = *machine.instance;
-    const Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
+    Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
+    if (machine.only_opens()) rules.in_force = machine.granted;
     machine.rules_inherited = false;
     machine.granted_in_doubt = false;
     // Remembered before it is given: a daemon that is killed in between must know what it may have to take back.

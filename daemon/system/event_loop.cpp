@@ -57,11 +57,12 @@ void add_signal(sd_event* event, int signal, const Callback& callback) {
 EventLoop::EventLoop() { check(sd_event_default(&event_), "sd_event_default"); }
 EventLoop::~EventLoop() { sd_event_unref(event_); }
 
-void EventLoop::defer(std::function<void()> callback) {
+void EventLoop::defer(std::function<void()> callback, std::int64_t priority) {
     sd_event_source* source = nullptr;
     auto* data = new Callback(std::move(callback));
     check(sd_event_add_defer(event_, &source, run_callback, data), "sd_event_add_defer");
     sd_event_source_set_destroy_callback(source, destroy);
+    check(sd_event_source_set_priority(source, priority), "sd_event_source_set_priority");
     check(sd_event_source_set_floating(source, 1), "sd_event_source_set_floating");
     sd_event_source_unref(source);
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace cuda_nspawn {
 
@@ -19,8 +20,9 @@ public:
 
     sd_event* get() const { return event_; }
 
-    // Runs once, in the next iteration.
-    void defer(std::function<void()> callback);
+    // Runs once, in the next iteration; or before whatever else is due then.
+    void defer(std::function<void()> callback) { defer(std::move(callback), SD_EVENT_PRIORITY_NORMAL); }
+    void defer_first(std::function<void()> callback) { defer(std::move(callback), SD_EVENT_PRIORITY_IMPORTANT); }
     // Runs once, after that time (CLOCK_MONOTONIC). The source lives as long as the handle.
     using Timer = std::shared_ptr<sd_event_source>;
     [[nodiscard]] Timer after(std::uint64_t usec, std::function<void()> callback);
@@ -38,6 +40,8 @@ public:
     void exit(int status);
 
 private:
+    void defer(std::function<void()> callback, std::int64_t priority);
+
     sd_event* event_ = nullptr;
 };
 

@@ -1,4 +1,4 @@
-// Small files of the daemon's own: policies, state, requests. Nothing of a guest is read with these.
+// Small files of the daemon's own: state and requests. Nothing of a guest is read with these.
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.hpp"
 #include "engine/ports.hpp"
 #include "system/log.hpp"
 
@@ -27,17 +26,6 @@ void write_or_warn(const std::filesystem::path& path, Write write) {
         log(Severity::warning, "", error.what());
     }
 }
-
-// All policies of the directories; of files with one name the first directory's wins, as systemd does it.
-struct PolicyFiles {
-    std::vector<PolicyFile> files;
-    std::vector<std::string> warnings;  // files whose name is no machine's, and what is wrong with defaults.yaml
-};
-PolicyFiles read_policies(const std::vector<std::filesystem::path>& directories, const std::filesystem::path& defaults);
-
-// The policy of one machine as it is now; nothing if there is no file for it.
-std::optional<PolicyFile> read_policy(const std::vector<std::filesystem::path>& directories,
-                                      const std::filesystem::path& defaults, const std::string& machine);
 
 // Remembered as JSON. An unreadable file counts as absent: it is only a memory.
 void write_state(const std::filesystem::path& path, const Remembered& state);

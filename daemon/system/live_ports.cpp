@@ -19,10 +19,11 @@ namespace cuda_nspawn {
 
 namespace fs = std::filesystem;
 
+// The worker is asked before the bus is told that it will be: it works meanwhile.
 template <class Item>
 void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
     batch.items.push_back(std::move(item));
-    if (!std::exchange(batch.scheduled, true)) loop_.defer([this, send] { (this->*send)(); });
+    if (!std::exchange(batch.scheduled, true)) loop_.defer_first([this, send] { (this->*send)(); });
 }
 
 template <class Item>
@@ -217,15 +218,17 @@ void LivePorts::note_control_file(const std::string& unit, const DeviceRules& ow
     } catch (const std::runtime_error&) {
         control = {};  // of another version
     }
-    if (control == ControlFile{}) {
+    const ControlFile before = control;
+    if (control == ControlFile{})
         for (const char* base : {"run/systemd/system.control", "etc/systemd/system.control"})
             control.existed =
                 control.existed || fs::exists(places_.root / base / (unit + ".d") / "50-DeviceAllow.conf", ignored);
+    if (control.own.empty())
         for (const auto& [path, access] : own) control.own.push_back(fmt::format("{} {}", path, access));
-    }
     for (const DeviceNode& node : rules.ours)
         if (std::find(control.ours.begin(), control.ours.end(), device_rule(node)) == control.ours.end())
             control.ours.push_back(device_rule(node));
+    if (control == before) return;
     write_or_warn(control_state(unit), [&](const fs::path& path) { write_file_atomically(path, to_json(control)); });
 }
 
@@ -262,8 +265,12 @@ RuleChange change_rules(const std::string& unit, const DeviceRules& present, con
 }  // namespace
 
 void LivePorts::grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) {
-    systemd_.get_device_rules(instance.unit, [this, unit = instance.unit, rules, reply](const DeviceRules& present,
-                                                                                        const std::string& failure) {
+    if (rules.in_force) return add_rules(instance.unit, rules, std::move(reply));
+    replace_rules(instance.unit, rules, std::move(reply));
+}
+
+void LivePorts::replace_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply) {
+    systemd_.get_device_rules(unit, [this, unit, rules, reply](const DeviceRules& present, const std::string& failure) {
         if (!failure.empty()) return reply({{}, failure});
         const RuleChange change = change_rules(unit, present, rules);
         if (rules.shown_is_in_force && change.changes.empty()) return reply({});
@@ -274,6 +281,31 @@ void LivePorts::grant(const Instance& instance, const Rules& rules, Reply<Grante
                                   });
         on_rules_sent();
     });
+}
+
+// A guest waits for its GPU meanwhile, so what the unit shows is read afterwards. It may be more of ours than was in
+// force, and in force by now: what a file still said when somebody reloaded systemd.
+void LivePorts::add_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply) {
+    DeviceRules added;
+    std::vector<Change> changes;
+    for (const DeviceNode& node : rules.granted) {
+        if (std::find(rules.in_force->begin(), rules.in_force->end(), node) != rules.in_force->end()) continue;
+        added.emplace_back(device_rule(node), "rw");
+        changes.push_back({"allow", device_rule(node), fmt::format("{} for {}", node.name, unit)});
+    }
+    note_control_file(unit, {}, rules);
+    systemd_.add_device_rules(unit, added, [this, unit, rules, changes, reply](const std::string& error) {
+        if (!error.empty()) return reply({{}, error});
+        systemd_.get_device_rules(
+            unit, [this, unit, rules, changes, reply](const DeviceRules& present, const std::string& failure) {
+                if (!failure.empty()) return reply({changes, failure});
+                const RuleChange change = change_rules(unit, present, rules);
+                note_control_file(unit, change.own, rules);
+                if (change.changes.empty()) return reply({changes, ""});
+                replace_rules(unit, rules, reply);
+            });
+    });
+    on_rules_sent();
 }
 
 void LivePorts::release(const Instance& instance, Reply<std::string> reply) {

@@ -87,6 +87,8 @@ private:
     void send_reloads();
     void add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply);
     bool has_unit_overrides(const std::string& machine) const;
+    void replace_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply);
+    void add_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply);
     void note_control_file(const std::string& unit, const DeviceRules& own, const Rules& rules) const;
     std::filesystem::path control_state(const std::string& unit) const;
 

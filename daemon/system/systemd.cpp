@@ -237,12 +237,22 @@ void Systemd::loaded_units(const std::vector<std::string>& names, std::function<
 }
 
 void Systemd::set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply) {
+    send_device_rules(unit, rules, true, std::move(reply));
+}
+
+void Systemd::add_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply) {
+    send_device_rules(unit, rules, false, std::move(reply));
+}
+
+void Systemd::send_device_rules(const std::string& unit, const DeviceRules& rules, bool replaces,
+                                Reply<std::string> reply) {
     std::vector<BusRule> list;
     for (const auto& [path, access] : rules) list.emplace_back(path, access);
     using Property = sdbus::Struct<std::string, sdbus::Variant>;
     // An empty assignment resets the list (systemd.resource-control(5)); both take effect together.
-    const std::vector<Property> properties{Property{"DeviceAllow", sdbus::Variant(std::vector<BusRule>{})},
-                                           Property{"DeviceAllow", sdbus::Variant(list)}};
+    std::vector<Property> properties;
+    if (replaces) properties.emplace_back("DeviceAllow", sdbus::Variant(std::vector<BusRule>{}));
+    if (!list.empty()) properties.emplace_back("DeviceAllow", sdbus::Variant(list));
     manager_->callMethodAsync("SetUnitProperties")
         .onInterface(manager_interface)
         .withArguments(unit, true, properties)

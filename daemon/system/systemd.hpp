@@ -44,8 +44,9 @@ public:
     void reload(Reply<std::string> reply);
     // Those of the units that systemd has loaded.
     void loaded_units(const std::vector<std::string>& names, std::function<void(std::vector<std::string>)> reply);
-    // Sets the runtime DeviceAllow list of a unit in one call, whatever it was.
+    // Sets the runtime DeviceAllow list of a unit in one call, whatever it was; or adds to it.
     void set_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply);
+    void add_device_rules(const std::string& unit, const DeviceRules& rules, Reply<std::string> reply);
     using RulesReply = std::function<void(DeviceRules, std::string failure)>;
     void get_device_rules(const std::string& unit, RulesReply reply);
     // argv of the service's ExecStart and its drop-ins, of a unit that is loaded for this if need be.
@@ -62,6 +63,7 @@ private:
         std::string unit;
         Reply<JobEnd> reply;
     };
+    void send_device_rules(const std::string& unit, const DeviceRules& rules, bool replaces, Reply<std::string> reply);
     void read_device_rules(const std::string& unit, const sdbus::ObjectPath& path, RulesReply reply);
     void subscribe();
     void owner_changed(sdbus::Message message);

@@ -35,19 +35,24 @@ bool is_temporary(int error) { return error == EAGAIN || error == EINTR; }
 }  // namespace
 
 WorkerCall::WorkerCall(EventLoop& loop, const std::filesystem::path& socket, std::string request, Done done)
-    : loop_(loop),
-      fd_(connect_to(socket)),
-      request_(std::move(request)),
-      unwritten_(request_),
-      done_(std::move(done)),
-      source_(loop_.watch(fd_.get(), EPOLLOUT, [this] { write(); })) {}
+    : loop_(loop), fd_(connect_to(socket)), request_(std::move(request)), unwritten_(request_), done_(std::move(done)) {
+    // Most go out at once; what is wrong with the connection then shows at the next try.
+    send();
+    if (!unwritten_.empty()) source_ = loop_.watch(fd_.get(), EPOLLOUT, [this] { write(); });
+}
+
+ssize_t WorkerCall::send() {
+    const ssize_t size = ::send(fd_.get(), unwritten_.data(), unwritten_.size(), MSG_NOSIGNAL);
+    if (size > 0) unwritten_.remove_prefix(static_cast<std::size_t>(size));
+    if (unwritten_.empty()) wait_for_report();
+    return size;
+}
 
 void WorkerCall::write() {
-    const ssize_t size = ::send(fd_.get(), unwritten_.data(), unwritten_.size(), MSG_NOSIGNAL);
-    if (size < 0 && is_temporary(errno)) return;
-    if (size < 0) return end(std::nullopt);
-    unwritten_.remove_prefix(static_cast<std::size_t>(size));
-    if (!unwritten_.empty()) return;
+    if (send() < 0 && !is_temporary(errno)) end(std::nullopt);
+}
+
+void WorkerCall::wait_for_report() {
     ::shutdown(fd_.get(), SHUT_WR);
     source_.reset();  // a descriptor has one source at a time
     source_ = loop_.watch(fd_.get(), EPOLLIN, [this] { read(); });

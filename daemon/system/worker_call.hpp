@@ -1,6 +1,8 @@
 // One request to a resident worker (worker/serve.hpp): connect, write, shut down, read to the end of file. Never waits.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -24,7 +26,9 @@ public:
     WorkerCall& operator=(const WorkerCall&) = delete;
 
 private:
+    ssize_t send();
     void write();
+    void wait_for_report();
     void read();
     void end(std::optional<std::string> report);
 

@@ -194,8 +194,9 @@ std::string plan_error(const Plan& plan, const ExposeHost& host) {
         return fmt::format("\"{}\" is no path of a policy", plan.policy_path);
     if (!plan.generation.empty()) {
         const auto store = host.root / names::store_directory.substr(1);
-        if (!is_generation_name(plan.generation) || !generation_is_complete(plan.generation, store))
-            return fmt::format("the store has no complete generation \"{}\"", plan.generation);
+        // Whether it is whole looks the daemon, which can mend it.
+        if (!generation_is_stored(plan.generation, store))
+            return fmt::format("the store has no generation \"{}\"", plan.generation);
     }
     const std::vector<DeviceNode> known = all_nodes(host.driver);
     for (const DeviceNode& node : plan.nodes)
@@ -208,9 +209,11 @@ ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
     Tree tree(host.root, std::string(inside_directory));
     RenderContext context;
     context.inside = list_inside(host.inside);
+    ComparedFiles none;
+    ComparedFiles& compared = host.compared != nullptr ? *host.compared : none;
     if (!request.dry_run)
         for (const InsideFile& file : context.inside)
-            if (file.target.empty()) tree.share(host.inside / file.name, file.name);
+            if (file.target.empty()) tree.share(host.inside / file.name, file.name, compared);
     ExposeReport report;
     for (const Plan& plan : request.plans) {
         Exposed& result = report[plan.machine];

@@ -6,6 +6,7 @@
 
 #include "driver/driver.hpp"
 #include "worker/protocol.hpp"
+#include "worker/tree.hpp"
 
 namespace cuda_nspawn {
 
@@ -13,6 +14,7 @@ struct ExposeHost {
     std::filesystem::path root = "/";
     std::filesystem::path inside = "/usr/lib/cuda-nspawn/inside";  // what is put into each machine's guest directory
     Driver driver;                                                 // the kernel side decides which nodes may be made
+    ComparedFiles* compared = nullptr;  // of one that serves many requests; else each compares anew
 };
 
 // One machine's failure is in its report and stops no other. Throws std::runtime_error if the whole request is refused.

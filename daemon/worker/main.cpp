@@ -34,7 +34,9 @@ namespace {
 constexpr std::string_view work_directory = "/run/cuda-nspawn/work";
 
 std::string run_expose(const std::string& request) {
+    static ComparedFiles compared;
     ExposeHost host;
+    host.compared = &compared;
     const KernelSide kernel = read_kernel_side(HostRoots{});
     host.driver.gpus = kernel.gpus;
     host.driver.control = kernel.control;

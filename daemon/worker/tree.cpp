@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -20,20 +21,8 @@ namespace cuda_nspawn {
 
 namespace {
 
-class Descriptor {
-public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-
-private:
-    int fd_;
-};
+// More are not kept open: a request may be about many machines.
+constexpr std::size_t kept_directories = 64;
 
 [[noreturn]] void fail(std::string_view action, const std::string& path) {
     throw std::system_error(errno, std::generic_category(), fmt::format("cannot {} {}", action, path));
@@ -73,7 +62,7 @@ void write_all(int fd, const std::string& text, const std::string& path) {
 }
 
 void make_file(int parent, const std::string& temporary, const Entry& entry) {
-    const Descriptor file(
+    const FileDescriptor file(
         ::openat(parent, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file) fail("create", entry.path);
     write_all(file.get(), entry.content, entry.path);
@@ -84,6 +73,21 @@ void make_node(int parent, const std::string& temporary, const Entry& entry) {
     const dev_t number = makedev(entry.device.major, entry.device.minor);
     if (::mknodat(parent, temporary.c_str(), S_IFCHR | 0666, number) < 0) fail("create the device node", entry.path);
     if (::fchmodat(parent, temporary.c_str(), 0666, 0) < 0) fail("set the mode of", entry.path);
+}
+
+// Of what cannot be looked at it is one that no file has.
+FileStamp stamp_at(int directory, const std::string& path) {
+    struct stat status{};
+    if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return {};
+    return {status.st_dev, status.st_ino, status.st_size,
+            std::int64_t{status.st_ctim.tv_sec} * 1'000'000'000 + status.st_ctim.tv_nsec};
+}
+
+// The kernel's clock for files ticks every few milliseconds: two changes within one tick leave the same stamp.
+bool is_settled(const FileStamp& stamp) {
+    const auto now =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch());
+    return stamp.inode != 0 && now.count() - stamp.changed_nsec > 1'000'000'000;
 }
 
 }  // namespace
@@ -97,12 +101,23 @@ Tree::~Tree() { ::close(root_); }
 
 int Tree::parent(const std::string& path, bool create) const {
     const std::string directory = directory_name(path);
-    const int fd = open_without_links(root_, directory, O_PATH | O_DIRECTORY);
-    if (fd >= 0 || !create || errno != ENOENT) return fd;
-    const Descriptor above(parent(directory, true));
-    if (!above) return -1;
-    if (::mkdirat(above.get(), base_name(directory).c_str(), 0755) < 0 && errno != EEXIST) return -1;
-    return open_without_links(root_, directory, O_PATH | O_DIRECTORY);
+    if (const auto known = directories_.find(directory); known != directories_.end()) return known->second.get();
+    FileDescriptor fd(open_without_links(root_, directory, O_PATH | O_DIRECTORY));
+    if (!fd && create && errno == ENOENT) {
+        const int above = parent(directory, true);
+        if (above < 0) return -1;
+        if (::mkdirat(above, base_name(directory).c_str(), 0755) < 0 && errno != EEXIST) return -1;
+        fd = FileDescriptor(open_without_links(root_, directory, O_PATH | O_DIRECTORY));
+    }
+    if (!fd) return -1;
+    if (directories_.size() == kept_directories) directories_.clear();
+    return (directories_[directory] = std::move(fd)).get();
+}
+
+// It was removed, and another may get its name.
+void Tree::forget_directory(const std::string& path) const {
+    std::erase_if(directories_,
+                  [&](const auto& known) { return known.first == path || known.first.starts_with(path + "/"); });
 }
 
 std::optional<std::string> Tree::read(const std::string& path, std::size_t limit) const {
@@ -114,7 +129,7 @@ std::optional<std::string> Tree::read_linked(const std::string& path, std::size_
 }
 
 std::optional<std::string> Tree::read_opened(int fd, std::size_t limit) const {
-    const Descriptor file(fd);
+    const FileDescriptor file(fd);
     struct stat status{};
     if (!file || ::fstat(file.get(), &status) < 0 || !S_ISREG(status.st_mode)) return std::nullopt;
     std::string text(std::min(limit, static_cast<std::size_t>(status.st_size)), '\0');
@@ -130,16 +145,16 @@ std::optional<std::string> Tree::read_opened(int fd, std::size_t limit) const {
 }
 
 bool Tree::exists(const std::string& path) const {
-    const Descriptor above(parent(path, false));
+    const int above = parent(path, false);
     struct stat status{};
-    return above && ::fstatat(above.get(), base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+    return above >= 0 && ::fstatat(above, base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 bool Tree::holds(const Entry& entry) const {
-    const Descriptor above(parent(entry.path, false));
+    const int above = parent(entry.path, false);
     struct stat status{};
     const std::string name = base_name(entry.path);
-    if (!above || ::fstatat(above.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
+    if (above < 0 || ::fstatat(above, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
     switch (entry.kind) {
         case EntryKind::directory:
             return S_ISDIR(status.st_mode);
@@ -150,11 +165,11 @@ bool Tree::holds(const Entry& entry) const {
                    status.st_rdev == makedev(entry.device.major, entry.device.minor);
         case EntryKind::link: {
             std::string target(entry.content.size() + 1, '\0');
-            const ssize_t length = ::readlinkat(above.get(), name.c_str(), target.data(), target.size());
+            const ssize_t length = ::readlinkat(above, name.c_str(), target.data(), target.size());
             return length == static_cast<ssize_t>(entry.content.size()) && target.starts_with(entry.content);
         }
         case EntryKind::shared: {
-            const Descriptor shared(open_without_links(root_, inside_ + "/" + entry.content, O_PATH));
+            const FileDescriptor shared(open_without_links(root_, inside_ + "/" + entry.content, O_PATH));
             struct stat original{};
             return shared && ::fstat(shared.get(), &original) == 0 && original.st_ino == status.st_ino &&
                    original.st_dev == status.st_dev;
@@ -165,7 +180,7 @@ bool Tree::holds(const Entry& entry) const {
 
 std::vector<std::string> Tree::list(const std::string& directory) const {
     std::vector<std::string> paths;
-    const Descriptor fd(open_without_links(root_, directory, O_RDONLY | O_DIRECTORY));
+    const FileDescriptor fd(open_without_links(root_, directory, O_RDONLY | O_DIRECTORY));
     if (!fd) return paths;
     const int copy = ::dup(fd.get());  // closed with the stream
     DIR* stream = copy < 0 ? nullptr : ::fdopendir(copy);
@@ -185,53 +200,53 @@ std::vector<std::string> Tree::list(const std::string& directory) const {
 }
 
 void Tree::make(const Entry& entry) {
-    const Descriptor above(parent(entry.path, true));
-    if (!above) fail("open the directory of", entry.path);
+    const int above = parent(entry.path, true);
+    if (above < 0) fail("open the directory of", entry.path);
     const std::string name = base_name(entry.path);
     if (entry.kind == EntryKind::directory) {
-        if (::mkdirat(above.get(), name.c_str(), 0755) == 0) return;
+        if (::mkdirat(above, name.c_str(), 0755) == 0) return;
         // Something else in a directory's place is not ours.
-        if (::unlinkat(above.get(), name.c_str(), 0) < 0 || ::mkdirat(above.get(), name.c_str(), 0755) < 0)
+        if (::unlinkat(above, name.c_str(), 0) < 0 || ::mkdirat(above, name.c_str(), 0755) < 0)
             fail("create", entry.path);
         return;
     }
     const std::string temporary = temporary_name(name);
-    if (::unlinkat(above.get(), temporary.c_str(), 0) < 0 && errno != ENOENT)
-        fail("remove the leftover of", entry.path);
-    if (entry.kind == EntryKind::file) make_file(above.get(), temporary, entry);
-    if (entry.kind == EntryKind::node) make_node(above.get(), temporary, entry);
-    if (entry.kind == EntryKind::link && ::symlinkat(entry.content.c_str(), above.get(), temporary.c_str()) < 0)
+    if (::unlinkat(above, temporary.c_str(), 0) < 0 && errno != ENOENT) fail("remove the leftover of", entry.path);
+    if (entry.kind == EntryKind::file) make_file(above, temporary, entry);
+    if (entry.kind == EntryKind::node) make_node(above, temporary, entry);
+    if (entry.kind == EntryKind::link && ::symlinkat(entry.content.c_str(), above, temporary.c_str()) < 0)
         fail("create", entry.path);
     if (entry.kind == EntryKind::shared) {
-        const Descriptor inside(
+        const FileDescriptor inside(
             open_without_links(root_, directory_name(inside_ + "/" + entry.content), O_PATH | O_DIRECTORY));
-        if (!inside || ::linkat(inside.get(), base_name(entry.content).c_str(), above.get(), temporary.c_str(), 0) < 0)
+        if (!inside || ::linkat(inside.get(), base_name(entry.content).c_str(), above, temporary.c_str(), 0) < 0)
             fail("link", entry.path);
     }
-    if (::renameat(above.get(), temporary.c_str(), above.get(), name.c_str()) < 0) fail("put in place", entry.path);
+    if (::renameat(above, temporary.c_str(), above, name.c_str()) < 0) fail("put in place", entry.path);
 }
 
 void Tree::remove(const std::string& path) {
-    const Descriptor above(parent(path, false));
-    if (!above) return;
+    const int above = parent(path, false);
+    if (above < 0) return;
     const std::string name = base_name(path);
-    if (::unlinkat(above.get(), name.c_str(), 0) == 0 || errno == ENOENT) return;
+    if (::unlinkat(above, name.c_str(), 0) == 0 || errno == ENOENT) return;
     if (errno != EISDIR && errno != EPERM) fail("remove", path);
-    if (::unlinkat(above.get(), name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT) fail("remove", path);
+    if (::unlinkat(above, name.c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT) fail("remove", path);
+    forget_directory(path);
 }
 
 void Tree::remove_directory_if_empty(const std::string& path) {
-    const Descriptor above(parent(path, false));
-    if (above) ::unlinkat(above.get(), base_name(path).c_str(), AT_REMOVEDIR);
+    const int above = parent(path, false);
+    if (above >= 0 && ::unlinkat(above, base_name(path).c_str(), AT_REMOVEDIR) == 0) forget_directory(path);
 }
 
 void Tree::remove_leftover(const std::string& path) {
-    const Descriptor above(parent(path, false));
-    if (above) ::unlinkat(above.get(), temporary_name(base_name(path)).c_str(), 0);
+    const int above = parent(path, false);
+    if (above >= 0) ::unlinkat(above, temporary_name(base_name(path)).c_str(), 0);
 }
 
 void Tree::write_in_place(const std::string& path, const std::string& text) {
-    const Descriptor file(open_without_links(root_, path, O_WRONLY));
+    const FileDescriptor file(open_without_links(root_, path, O_WRONLY));
     struct stat status{};
     const bool fits = file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
                       status.st_size == static_cast<off_t>(text.size());
@@ -239,17 +254,24 @@ void Tree::write_in_place(const std::string& path, const std::string& text) {
     write_all(file.get(), text, path);
 }
 
-void Tree::share(const std::filesystem::path& source, const std::string& name) {
+void Tree::share(const std::filesystem::path& source, const std::string& name, ComparedFiles& compared) {
+    // Before they are read: a change meanwhile is one that the next look sees.
+    const std::pair stamps(stamp_at(AT_FDCWD, source), stamp_at(parent(inside_ + "/" + name, false), base_name(name)));
+    if (const auto known = compared.find(name); known != compared.end() && known->second == stamps) return;
+    compared.erase(name);
     std::ifstream stream(source, std::ios::binary);
     std::ostringstream content;
     content << stream.rdbuf();
     if (!stream) fail("read", source);
     const Entry copy{EntryKind::file, inside_ + "/" + name, content.str(), {}};
-    if (holds(copy)) return;
+    if (holds(copy)) {
+        if (is_settled(stamps.first) && is_settled(stamps.second)) compared[name] = stamps;
+        return;
+    }
     make(copy);
-    const Descriptor above(parent(copy.path, false));
+    const int above = parent(copy.path, false);
     const bool program = ::access(source.c_str(), X_OK) == 0;
-    if (::fchmodat(above.get(), base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0)
+    if (::fchmodat(above, base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0)
         fail("set the mode of", copy.path);
 }
 

@@ -6,13 +6,27 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "driver/file_descriptor.hpp"
 #include "plan/plan.hpp"
 
 namespace cuda_nspawn {
+
+// A file as it was: whoever writes into it, or puts another in its place, changes one of these.
+struct FileStamp {
+    dev_t device = 0;
+    ino_t inode = 0;
+    off_t size = 0;
+    std::int64_t changed_nsec = 0;  // its ctime
+    bool operator==(const FileStamp&) const = default;
+};
+// Files that were compared with their copies and were the same, by the copy's name.
+using ComparedFiles = std::map<std::string, std::pair<FileStamp, FileStamp>>;
 
 class Tree {
 public:
@@ -35,13 +49,15 @@ public:
     void remove_directory_if_empty(const std::string& path);
     void remove_leftover(const std::string& path);                          // of a make() that was killed
     void write_in_place(const std::string& path, const std::string& text);  // same length: seen whole through inotify
-    // Makes INSIDE/name a copy of the file `source` unless it is one already.
-    void share(const std::filesystem::path& source, const std::string& name);
+    // Makes INSIDE/name a copy of the file `source` unless it is one already. What `compared` has is not read again.
+    void share(const std::filesystem::path& source, const std::string& name, ComparedFiles& compared);
 
 private:
     std::optional<std::string> read_opened(int file, std::size_t limit) const;
-    int parent(const std::string& path, bool create) const;
+    int parent(const std::string& path, bool create) const;  // kept open; -1 and errno if there is none
+    void forget_directory(const std::string& path) const;
     int root_;
+    mutable std::map<std::string, FileDescriptor> directories_;  // those that were walked to, by path
     std::string inside_;
 };
 

@@ -121,6 +121,7 @@ FakeSystemd::Path FakeSystemd::unit_object(const std::string& unit) {
     else
         object
             ->addVTable(sdbus::registerProperty("DeviceAllow").withGetter([this, unit] {
+                note("DeviceAllow " + unit);
                 const std::lock_guard guard(mutex_);
                 return rules_[unit];
             }),
@@ -268,6 +269,11 @@ void FakeSystemd::fail(const std::string& method, const std::string& error) {
 void FakeSystemd::set_loaded(const std::vector<std::string>& units) {
     const std::lock_guard lock(mutex_);
     loaded_ = units;
+}
+
+void FakeSystemd::add_rule(const std::string& unit, const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    rules_[unit].emplace_back(path, "rw");
 }
 
 bool FakeSystemd::holds(const std::string& unit_prefix) {

@@ -42,7 +42,8 @@ public:
 
     std::vector<std::string> calls();  // "StartUnit systemd-nspawn@a.service", …
     unsigned count(const std::string& call_prefix);
-    std::map<std::string, std::vector<std::string>> rules();  // DeviceAllow by unit, "/dev/char/195:0 rw"
+    std::map<std::string, std::vector<std::string>> rules();          // DeviceAllow by unit, "/dev/char/195:0 rw"
+    void add_rule(const std::string& unit, const std::string& path);  // by an admin
 
     std::function<void(const std::string& machine)> on_machine_start;
     std::function<void(const std::string& unit)> on_machine_stop;

@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <ranges>
+
 #include "bus_fixture.hpp"
 
 namespace cuda_nspawn::bus_tests {
@@ -75,6 +77,40 @@ TEST_F(BusMachines, a_stop_of_the_unit_by_an_admin_is_not_overtaken_by_a_start) 
     ASSERT_TRUE(wait_until([&] { return systemd->count("ActiveState cuda-nspawn@a.service") > 0; }));
     hear_all();
     EXPECT_EQ(systemd->count("StartUnit cuda-nspawn@a.service"), 0U);
+}
+
+TEST_F(BusMachines, an_attach_adds_its_rules_and_reads_what_else_the_unit_has_afterwards) {
+    const std::string unit = "systemd-nspawn@a.service";
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    const Options wait{{"wait", sdbus::Variant(true)}};
+    call<ObjectPath, Changes>("Detach", "a", wait);
+    systemd->add_rule(unit, "/dev/fuse");
+    const auto before = systemd->calls().size();
+    call<ObjectPath, Changes>("Attach", "a", wait);
+    std::vector<std::string> made;
+    for (const std::string& call : systemd->calls() | std::views::drop(before))
+        if (call.ends_with(" " + unit)) made.push_back(call);
+    EXPECT_THAT(made, ElementsAre("SetUnitProperties " + unit, "DeviceAllow " + unit));
+    EXPECT_THAT(systemd->rules()[unit],
+                ::testing::UnorderedElementsAre("/dev/fuse rw", "/dev/char/195:0 rw", "/dev/char/195:255 rw",
+                                                "/dev/char/510:0 rw", "/dev/char/510:1 rw"));
+}
+
+TEST_F(BusMachines, what_an_attach_finds_open_that_was_not_given_is_closed) {
+    const std::string unit = "systemd-nspawn@a.service";
+    start_daemon_with("gpus: [0]\n");
+    machined->start("a");
+    ASSERT_TRUE(wait_for_verdict("a", "passed"));
+    const Options wait{{"wait", sdbus::Variant(true)}};
+    call<ObjectPath, Changes>("Detach", "a", wait);
+    systemd->add_rule(unit, "/dev/char/195:1");
+    systemd->add_rule(unit, "/dev/fuse");
+    call<ObjectPath, Changes>("Attach", "a", wait);
+    EXPECT_THAT(systemd->rules()[unit], Contains("/dev/char/195:0 rw"));
+    EXPECT_THAT(systemd->rules()[unit], Contains("/dev/fuse rw"));
+    EXPECT_THAT(systemd->rules()[unit], ::testing::Not(Contains("/dev/char/195:1 rw")));
 }
 
 TEST_F(BusMachines, what_runs_already_is_found_at_the_daemons_start) {

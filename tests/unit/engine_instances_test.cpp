@@ -62,6 +62,28 @@ TEST_F(EngineInstances, rules_that_systemd_has_not_read_yet_are_not_taken_for_th
     EXPECT_FALSE(ports.take("grant").rules.shown_is_in_force);
 }
 
+TEST_F(EngineInstances, where_rules_are_known_and_none_must_go_the_missing_ones_are_added) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ASSERT_THAT(ports.news(), ElementsAre("grant systemd-nspawn@a.service"));
+    EXPECT_FALSE(ports.pending.front().rules.in_force) << "nothing is known of a new instance";
+    ports.answer_all();
+    engine.detach("a", false);
+    EXPECT_FALSE(ports.pending.front().rules.in_force) << "rules must go";
+    ports.answer_all();
+    engine.attach("a", {});
+    ports.answer("expose");
+    ASSERT_THAT(ports.pending, Not(IsEmpty()));
+    ASSERT_EQ(ports.pending.front().text(), "grant systemd-nspawn@a.service");
+    ASSERT_TRUE(ports.pending.front().rules.in_force);
+    EXPECT_THAT(*ports.pending.front().rules.in_force, IsEmpty());
+    ports.answer_all();
+    engine.verify_all();
+    ports.answer("expose");
+    ASSERT_EQ(ports.pending.front().text(), "grant systemd-nspawn@a.service");
+    EXPECT_FALSE(ports.pending.front().rules.in_force) << "somebody may have changed them";
+}
+
 TEST_F(EngineInstances, a_new_instance_whose_end_was_missed_ends_the_old_one) {
     run();
     engine.machine_started("a", instance("a", 200));

@@ -245,7 +245,12 @@ private:
         if (works || chance(50)) truth.leftover.insert(call.subject);
         // The unit's name is all that systemd knows of an instance.
         const bool reaches = truth.instance && truth.instance->unit == call.subject;
-        if (reaches && (works || chance(50))) truth.open = call.rules.granted;
+        if (reaches && (works || chance(50))) {
+            const std::vector<DeviceNode> before = std::exchange(truth.open, call.rules.granted);
+            if (call.rules.in_force)
+                for (const DeviceNode& node : before)
+                    if (!contains(truth.open, node)) truth.open.push_back(node);
+        }
         std::get<Reply<Granted>>(call.reply)({{}, works ? "" : sentence});
     }
     void answer_other(const Call& call, bool works) {
@@ -278,6 +283,11 @@ private:
     void check_step(const Call& call, const std::string& name, const Truth& truth) {
         for (const DeviceNode& node : call.verb == "grant" ? call.rules.granted : call.plan.nodes)
             EXPECT_TRUE(may_have(truth, node)) << node.name << " is given to " << name << ", no policy says so";
+        if (call.rules.in_force && truth.instance && truth.instance->unit == call.subject) {
+            EXPECT_EQ(*call.rules.in_force, truth.open) << "not what is in force in " << name;
+            for (const DeviceNode& node : truth.open)
+                EXPECT_TRUE(contains(call.rules.granted, node)) << node.name << " would stay open in " << name;
+        }
         const bool shall_close = truth.instance && truth.revoked && !truth.open.empty();
         EXPECT_TRUE(!shall_close || call.verb == "grant" || call.verb == "release")
             << "a detach closes before anything else";

@@ -8,17 +8,11 @@
 namespace cuda_nspawn {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 using testing::TemporaryTree;
 
 class SystemFiles : public ::testing::Test {
 protected:
-    PolicyFiles policies() const {
-        return read_policies({tree.at("/etc"), tree.at("/run"), tree.at("/usr")}, tree.at("/defaults.yaml"));
-    }
     TemporaryTree tree;
 };
 
@@ -54,60 +48,6 @@ TEST_F(SystemFiles, names_the_file_that_cannot_be_written) {
     }
 }
 
-TEST_F(SystemFiles, the_first_directory_wins_and_an_empty_one_is_no_failure) {
-    tree.write("/etc/a.yaml", "gpus: [0]\n");
-    tree.write("/run/a.yaml", "gpus: all\n");
-    tree.write("/run/b.yaml", "gpus: none\n");
-    tree.write("/run/notes.txt", "");
-    const PolicyFiles read = policies();
-    ASSERT_THAT(read.files, SizeIs(2));
-    EXPECT_EQ(read.files[0].machine, "a");
-    EXPECT_EQ(std::get<Policy>(read.files[0].result).path, tree.at("/etc/a.yaml"));
-    EXPECT_FALSE(std::get<Policy>(read.files[0].result).all_gpus);
-    EXPECT_EQ(read.files[1].machine, "b");
-    EXPECT_THAT(read.warnings, IsEmpty());
-}
-
-TEST_F(SystemFiles, a_broken_file_of_an_earlier_directory_hides_a_good_later_one) {
-    tree.write("/etc/a.yaml", "gpus: [\n");
-    tree.write("/run/a.yaml", "gpus: all\n");
-    const PolicyFiles read = policies();
-    ASSERT_THAT(read.files, SizeIs(1));
-    EXPECT_TRUE(std::holds_alternative<std::vector<Diagnostic>>(read.files[0].result));
-}
-
-TEST_F(SystemFiles, a_file_whose_name_is_no_machines_is_a_warning) {
-    tree.write("/etc/my_box.yaml", "gpus: all\n");
-    const PolicyFiles read = policies();
-    EXPECT_THAT(read.files, IsEmpty());
-    EXPECT_THAT(read.warnings, ElementsAre(HasSubstr(tree.at("/etc/my_box.yaml").string())));
-}
-
-TEST_F(SystemFiles, a_file_that_cannot_be_read_is_a_diagnostic) {
-    std::filesystem::create_directories(tree.at("/etc/a.yaml"));
-    tree.link("/etc/b.yaml", "nowhere");
-    const PolicyFiles read = policies();
-    ASSERT_THAT(read.files, SizeIs(2));
-    for (const PolicyFile& file : read.files)
-        EXPECT_THAT(to_string(std::get<std::vector<Diagnostic>>(file.result).front()), HasSubstr("cannot be read"));
-}
-
-TEST_F(SystemFiles, defaults_hold_for_what_a_policy_does_not_say) {
-    tree.write("/defaults.yaml", "self_test: off\non_failure: stop\n");
-    tree.write("/etc/a.yaml", "gpus: all\non_failure: warn\n");
-    const Policy policy = std::get<Policy>(policies().files.at(0).result);
-    EXPECT_EQ(policy.self_test, SelfTestLevel::off);
-    EXPECT_EQ(policy.on_failure, OnFailure::warn);
-}
-
-TEST_F(SystemFiles, broken_defaults_are_a_warning_and_do_not_count) {
-    tree.write("/defaults.yaml", "self_test: maybe\n");
-    tree.write("/etc/a.yaml", "gpus: all\n");
-    const PolicyFiles read = policies();
-    EXPECT_THAT(read.warnings, ElementsAre(HasSubstr("defaults.yaml:1")));
-    EXPECT_EQ(std::get<Policy>(read.files.at(0).result).self_test, SelfTestLevel::quick);
-}
-
 TEST_F(SystemFiles, a_state_survives_the_way) {
     Remembered state;
     state.instance = {"machine-my\\x2dbox.scope", 4711, 1234567890123456};
@@ -133,8 +73,6 @@ TEST_F(SystemFiles, a_state_that_cannot_be_understood_counts_as_absent) {
 TEST_F(SystemFiles, a_machine_name_with_dots_keeps_them) {
     write_state(tree.at("/web.example.json"), {});
     EXPECT_TRUE(read_states(tree.path()).contains("web.example"));
-    tree.write("/etc/web.example.yaml", "gpus: all\n");
-    EXPECT_EQ(policies().files.at(0).machine, "web.example");
 }
 
 }  // namespace

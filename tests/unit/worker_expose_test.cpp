@@ -217,8 +217,8 @@ TEST_F(ExposeWorker, each_bad_plan_is_refused_by_name_and_nothing_is_touched) {
     EXPECT_THAT(refused([](Plan& plan) { plan.policy_path = "/a\n[Service]\nExecStart=/bin/sh"; }),
                 HasSubstr("is no path"));
     EXPECT_THAT(refused([](Plan& plan) { plan.policy_path = "relative"; }), HasSubstr("is no path"));
-    EXPECT_THAT(refused([](Plan& plan) { plan.generation = "../../../etc"; }), HasSubstr("no complete generation"));
-    EXPECT_THAT(refused([](Plan& plan) { plan.generation = "999-none"; }), HasSubstr("no complete generation"));
+    EXPECT_THAT(refused([](Plan& plan) { plan.generation = "../../../etc"; }), HasSubstr("no generation"));
+    EXPECT_THAT(refused([](Plan& plan) { plan.generation = "999-none"; }), HasSubstr("no generation"));
     EXPECT_EQ(refused([](Plan& plan) { plan.nodes.push_back({"sda", 8, 0}); }),
               "sda (8:0) is no NVIDIA device of this host");
     EXPECT_THAT(refused([](Plan& plan) { plan.nodes[2].minor = 7; }), HasSubstr("nvidia0 (195:7)"));

@@ -1,5 +1,6 @@
 #include "worker/tree.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -32,6 +33,13 @@ protected:
         }
         return "";
     }
+    void share() { tree.share(temporary.at("/source/setup"), "setup", compared); }
+    FileStamp stamp(const std::string& path) const {
+        struct stat status{};
+        ::stat(temporary.at(path).c_str(), &status);
+        return {status.st_dev, status.st_ino, status.st_size,
+                std::int64_t{status.st_ctim.tv_sec} * 1'000'000'000 + status.st_ctim.tv_nsec};
+    }
     std::string read(const std::string& path) const { return temporary.read("/root" + path); }
 
     std::filesystem::path make_root() const {
@@ -41,6 +49,7 @@ protected:
 
     TemporaryTree temporary;
     Tree tree{make_root(), "/run/inside"};
+    ComparedFiles compared;
 };
 
 TEST_F(WorkerTree, makes_a_file_with_its_directories_and_holds_it_then) {
@@ -147,17 +156,68 @@ TEST_F(WorkerTree, makes_device_nodes_by_number) {
 
 TEST_F(WorkerTree, shares_a_file_by_hard_links) {
     temporary.write_program("/source/setup", "program");
-    tree.share(temporary.at("/source/setup"), "setup");
+    share();
     const Entry shared{EntryKind::shared, "/run/m/guest/setup", "setup", {}};
     EXPECT_FALSE(tree.holds(shared));
     tree.make(shared);
     EXPECT_TRUE(tree.holds(shared));
     EXPECT_EQ(read("/run/m/guest/setup"), "program");
-    tree.share(temporary.at("/source/setup"), "setup");
+    share();
     EXPECT_TRUE(tree.holds(shared)) << "an unchanged source leaves the copy and its links alone";
     temporary.write("/root/run/m/guest/other", "program");
     EXPECT_FALSE(tree.holds({EntryKind::shared, "/run/m/guest/other", "setup", {}}))
         << "the same text is not the same file";
+}
+
+TEST_F(WorkerTree, a_copy_that_was_compared_is_not_read_again_until_somebody_touches_it_or_its_source) {
+    temporary.write_program("/source/setup", "program");
+    share();
+    const auto note_another = [&] {
+        temporary.write("/root/run/inside/setup", "another");
+        compared["setup"] = {stamp("/source/setup"), stamp("/root/run/inside/setup")};
+    };
+    note_another();
+    share();
+    EXPECT_EQ(read("/run/inside/setup"), "another") << "the note is what counts";
+    temporary.write("/root/run/inside/setup", "changed by somebody");
+    share();
+    EXPECT_EQ(read("/run/inside/setup"), "program");
+    note_another();
+    temporary.write("/source/setup", "program 2");
+    share();
+    EXPECT_EQ(read("/run/inside/setup"), "program 2");
+    note_another();
+    std::filesystem::remove(temporary.at("/root/run/inside/setup"));
+    share();
+    EXPECT_EQ(read("/run/inside/setup"), "program 2");
+}
+
+TEST_F(WorkerTree, a_copy_is_noted_only_when_a_change_would_show) {
+    temporary.write_program("/source/setup", "program");
+    share();
+    share();
+    EXPECT_THAT(compared, IsEmpty()) << "both are so young that another change may leave the same time";
+    for (int round = 0; round < 2; ++round) tree.share("/usr/bin/env", "env", compared);
+    EXPECT_THAT(compared, IsEmpty()) << "the copy is";
+}
+
+TEST_F(WorkerTree, a_directory_that_was_removed_and_made_again_is_another) {
+    tree.make(file("/run/a/b/file", "1"));
+    for (const char* path : {"/run/a/b/file", "/run/a/b", "/run/a"}) tree.remove(path);
+    tree.make(file("/run/a/b/file", "2"));
+    EXPECT_EQ(read("/run/a/b/file"), "2");
+    tree.remove("/run/a/b/file");
+    tree.remove_directory_if_empty("/run/a/b");
+    EXPECT_FALSE(tree.exists("/run/a/b/file"));
+    tree.make(file("/run/a/b/file", "3"));
+    EXPECT_EQ(read("/run/a/b/file"), "3");
+}
+
+TEST_F(WorkerTree, walks_more_directories_than_it_keeps_open) {
+    for (int i = 0; i < 200; ++i) tree.make(file(fmt::format("/run/{}/file", i), "text"));
+    for (int i = 0; i < 200; ++i) EXPECT_EQ(read(fmt::format("/run/{}/file", i)), "text");
+    const std::filesystem::directory_iterator open("/proc/self/fd");
+    EXPECT_LT(std::distance(begin(open), end(open)), 120);
 }
 
 TEST_F(WorkerTree, lists_children_before_parents_and_follows_no_link) {
