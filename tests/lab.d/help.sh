@@ -40,7 +40,8 @@ END
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
 Runs the named suites in the lab, or all: unit, bus, style, tidy, asan, and the programs in tests/system. The suite package
 gets a host of its own, in which nothing was installed. The suite driver wants NVIDIA's packages, from non-free on the
-mirror; the trees with them are made once and take 3 GB in the cache.
+mirror; the trees with them are made once and take 3 GB in the cache. Only when it is named: late, the bus tests with
+messages that come late at random.
 Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;

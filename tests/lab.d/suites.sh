@@ -4,6 +4,7 @@
 #   unit, bus      ctest, by label
 #   style, tidy    tests/lab.d/style and tidy: format, linters; clang-tidy
 #   asan           unit and bus once more, with sanitizers
+#   late           bus once more, with late messages; runs only when it is named
 #   package        tests/system/package, in a fresh host, with the package made of what the lab has built
 #   others         programs tests/system/NAME; the last line each prints is its closing line, `NAME: N passed, N failed`
 
@@ -14,7 +15,10 @@ system_suites() {
     done
 }
 
-house_suites=(unit bus style tidy asan)
+house_suites=(unit bus style tidy asan late)
+
+# Those that look for what a fast or slow machine might meet one day.
+named_only=(late)
 
 all_suites() { printf '%s\n' "${house_suites[@]}"; system_suites; }
 
@@ -30,7 +34,7 @@ runs_from_archive() { ! is_house_suite "$1" && ! is_fresh_suite "$1"; }
 
 default_suites() {
     local suite
-    if [ -z "$from" ]; then all_suites; return; fi
+    if [ -z "$from" ]; then all_suites | grep -vxF -f <(printf '%s\n' "${named_only[@]}"); return; fi
     for suite in $(system_suites); do
         if runs_from_archive "$suite"; then echo "$suite"; fi
     done
@@ -47,7 +51,7 @@ check_suites() {    # SUITE…: all of them exist, and can run on what the host 
 run_suite() {
     case $1 in
         unit | bus) inside ctest --test-dir /build --label-regex "^$1\$" --no-tests=error --output-on-failure ;;
-        style | tidy | asan) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
+        style | tidy | asan | late) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
         package)
             inside nice -n 5 /src/tests/lab.d/deb --as-built /build /build/deb &&
                 in_fresh_host inside env BUILD_DIR=/build /src/tests/system/package ;;
