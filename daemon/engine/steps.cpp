@@ -157,6 +157,7 @@ void Engine::on_looked(const std::string& name, Looked looked) {
 
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
+    std::string news;
     // How far it came is not known: a plan that was there before may be there no more.
     if (!exposed.failure.empty()) {
         machine.exposed.reset();
@@ -185,12 +186,13 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
                                                                    : ports_.now_usec();
         add_changes(name, exposed.changes);
         if (!exposed.changes.empty())
-            observer_.message(Severity::info, name,
-                              fmt::format("exposure {}: {} changes, {} nodes, generation {}",
-                                          plan.present ? "made" : "removed", exposed.changes.size(), plan.nodes.size(),
-                                          plan.generation.empty() ? "none" : plan.generation));
+            news = fmt::format("exposure {}: {} changes, {} nodes, generation {}", plan.present ? "made" : "removed",
+                               exposed.changes.size(), plan.nodes.size(),
+                               plan.generation.empty() ? "none" : plan.generation);
     }
     step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
+    // Nobody waits for the journal, but a guest for the next step.
+    if (!news.empty()) observer_.message(Severity::info, name, news);
 }
 
 void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,

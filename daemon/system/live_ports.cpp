@@ -55,7 +55,8 @@ void LivePorts::send_looks() {
                 looked.image = place->second;
             else if (failure.empty())
                 looked.failure = "the worker did not report on this machine";
-            if (looked.failure.empty() && has_unit_overrides(machine))
+            const bool does_not_boot = looked.image.settings_boot == false;
+            if (looked.failure.empty() && (does_not_boot || has_unit_overrides(machine)))
                 add_unit_problems(machine, std::move(looked), reply);
             else
                 reply(std::move(looked));

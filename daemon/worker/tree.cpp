@@ -78,6 +78,7 @@ void make_node(int parent, const std::string& temporary, const Entry& entry) {
 // Of what cannot be looked at it is one that no file has.
 FileStamp stamp_at(int directory, const std::string& path) {
     struct stat status{};
+    if (directory < 0 && directory != AT_FDCWD) return {};
     if (::fstatat(directory, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return {};
     return {status.st_dev, status.st_ino, status.st_size,
             std::int64_t{status.st_ctim.tv_sec} * 1'000'000'000 + status.st_ctim.tv_nsec};
@@ -271,7 +272,7 @@ void Tree::share(const std::filesystem::path& source, const std::string& name, C
     make(copy);
     const int above = parent(copy.path, false);
     const bool program = ::access(source.c_str(), X_OK) == 0;
-    if (::fchmodat(above, base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0)
+    if (above < 0 || ::fchmodat(above, base_name(copy.path).c_str(), program ? 0755 : 0644, 0) < 0)
         fail("set the mode of", copy.path);
 }
 

@@ -73,6 +73,8 @@ void make_links(const struct links* wanted) {
         int error = present && strcmp(present, link->target) == 0 ? 0 : make_link(link->path, link->target);
         if (error == EROFS)
             note("%s is not linked, this guest's file system is read-only; the file is %s", link->path, link->target);
+        else if (error == EACCES || error == EPERM) /* PrivateUsers= with a range of users that own nothing there */
+            note("%s is not linked, this guest's root may not write there; the file is %s", link->path, link->target);
         else if (error)
             fail("%s cannot be linked: %s", link->path, strerror(error));
         free(present);
