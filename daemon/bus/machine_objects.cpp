@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "bus/org.cudanspawn1-adaptor.hpp"
-#include "bus/verbs.hpp"
 #include "names.hpp"
 #include "policy/machine_name.hpp"
 
@@ -129,7 +128,7 @@ static_assert(std::size(shown) == std::tuple_size_v<decltype(Object::sent)>);
 
 // --- methods ---------------------------------------------------------------------------------------------------------
 
-template <class Answer, void (*verb)(Engine&, Answer&&, const std::string&, Options)>
+template <class Answer, void (Verbs::*verb)(Answer&&, const std::string&, Options)>
 int call(sd_bus_message*, void* data, sd_bus_error* error) {
     return guarded(error, [&] {
         const Object& object = *static_cast<const Object*>(data);
@@ -138,7 +137,7 @@ int call(sd_bus_message*, void* data, sd_bus_error* error) {
         Options options;
         message >> options;
         // A copy of the name: the verb may be the end of the machine.
-        verb(object.engine(), Answer(std::move(message)), std::string(object.name), std::move(options));
+        (object.verbs().*verb)(Answer(std::move(message)), std::string(object.name), std::move(options));
     });
 }
 
@@ -148,14 +147,14 @@ constexpr std::uint64_t everybody = SD_BUS_VTABLE_UNPRIVILEGED;  // the bus's po
 const sd_bus_vtable table[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job, "a(sss)", changes),
-                            (call<JobAnswer, attach>), everybody),
+                            (call<JobAnswer, &Verbs::attach>), everybody),
     SD_BUS_METHOD_WITH_ARGS("Detach", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job, "a(sss)", changes),
-                            (call<JobAnswer, detach>), everybody),
+                            (call<JobAnswer, &Verbs::detach>), everybody),
     SD_BUS_METHOD_WITH_ARGS("SelfTest", SD_BUS_ARGS("a{sv}", options),
-                            SD_BUS_RESULT("o", job, "s", verdict, "s", summary), (call<TestAnswer, self_test>),
+                            SD_BUS_RESULT("o", job, "s", verdict, "s", summary), (call<TestAnswer, &Verbs::self_test>),
                             everybody),
     SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sss)", changes),
-                            (call<PlanResult, plan>), everybody),
+                            (call<PlanResult, &Verbs::plan>), everybody),
     SD_BUS_PROPERTY("Name", "s", get<name_of>, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("State", "s", get<state_of>, 0, changes),
     SD_BUS_PROPERTY("StateText", "s", get<state_text_of>, 0, changes),
@@ -183,8 +182,8 @@ std::vector<unsigned> granted_minors(const Machine& machine) {
 
 // --- the objects -----------------------------------------------------------------------------------------------------
 
-MachineObjects::MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine)
-    : connection_(connection), bus_(bus), engine_(engine) {
+MachineObjects::MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, Verbs& verbs)
+    : connection_(connection), bus_(bus), engine_(engine), verbs_(verbs) {
     const std::string prefix(names::machine_objects);
     sd_bus_slot* slot = nullptr;
     check(sd_bus_add_fallback_vtable(bus, &slot, prefix.c_str(), interface_name, table, find, this), "add table");

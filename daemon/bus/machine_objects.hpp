@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/verbs.hpp"
 #include "engine/engine.hpp"
 
 namespace cuda_nspawn::bus {
@@ -19,7 +20,7 @@ namespace cuda_nspawn::bus {
 class MachineObjects {
 public:
     // `bus` is what the connection is made of; sdbus-c++ has no such tables.
-    MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine);
+    MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, Verbs& verbs);
 
     void add(const std::string& name);
     // Returns the GPUs that it was granted, by minor.
@@ -36,6 +37,7 @@ public:
         std::vector<unsigned> gpus;          // by minor
         const Machine& machine() const { return all->engine_.machine(name); }
         Engine& engine() const { return all->engine_; }
+        Verbs& verbs() const { return all->verbs_; }
         sdbus::IConnection& connection() const { return all->connection_; }
     };
 
@@ -50,6 +52,7 @@ private:
     sdbus::IConnection& connection_;
     sd_bus* bus_;
     Engine& engine_;
+    Verbs& verbs_;
     std::map<std::string, Object> objects_;  // their addresses are what sd-bus hands to the functions
     std::unique_ptr<sd_bus_slot, Unref> table_;
     std::unique_ptr<sd_bus_slot, Unref> enumerator_;

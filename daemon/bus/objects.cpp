@@ -26,10 +26,10 @@ void remove_quietly(Object& object) {
 
 // --- Manager ---------------------------------------------------------------------------------------------------------
 
-ManagerObject::ManagerObject(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs)
+ManagerObject::ManagerObject(sdbus::IConnection& connection, Engine& engine, Verbs& verbs)
     : AdaptorInterfaces(connection, sdbus::ObjectPath(std::string(names::root_object))),
       engine_(engine),
-      verbs_(std::move(verbs)) {
+      verbs_(verbs) {
     registerAdaptor();
 }
 
@@ -45,7 +45,7 @@ std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ManagerO
 
 sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
     // Everybody may ask this, so only what costs little.
-    if (!engine_.machines().contains(name)) verbs_.reread(name);
+    if (!engine_.machines().contains(name)) verbs_.host().reread(name);
     try {
         return machine_path(engine_.machine(name).name);
     } catch (const JobRefused& refused) {
@@ -53,45 +53,17 @@ sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
     }
 }
 
-void ManagerObject::Plan(PlanResult&& result, std::string name, Options options) {
-    verbs_.reread(name);
-    plan(engine_, std::move(result), name, std::move(options));
-}
-void ManagerObject::Attach(JobAnswer&& result, std::string name, Options options) {
-    verbs_.reread(name);
-    // The driver may have changed without an event. A guest that gets its GPUs back need not wait for the look: it is
-    // made while systemd is busy, and what is found is converged to before the job ends.
-    const auto known = engine_.machines().find(name);
-    const bool gives_back = known != engine_.machines().end() && known->second.instance && known->second.revoked &&
-                            known->second.obstacle().empty();
-    if (!gives_back) verbs_.look_at_driver();
-    attach(engine_, std::move(result), name, std::move(options));
-    if (gives_back) verbs_.look_at_driver_soon();
-}
-void ManagerObject::Detach(JobAnswer&& result, std::string name, Options options) {
-    verbs_.reread(name);
-    detach(engine_, std::move(result), name, std::move(options));
-}
-void ManagerObject::SelfTest(TestAnswer&& result, std::string name, Options options) {
-    verbs_.reread(name);
-    self_test(engine_, std::move(result), name, std::move(options));
-}
-void ManagerObject::ListHolders(HoldersAnswer&& result, std::string machine) {
-    if (!machine.empty()) verbs_.reread(machine);
-    list_holders(engine_, std::move(result), machine);
-}
-
 void ManagerObject::Refresh(const Options& options) {
     constexpr std::size_t longest_cause = 200;  // it stands in a line of the journal
     OptionReader reader(options);
     const std::string cause = reader.take_string("cause", "refresh");
     reader.finish();
-    verbs_.refresh(printable(cause, longest_cause));
+    verbs_.host().refresh(printable(cause, longest_cause));
 }
 
 void ManagerObject::VerifyStore(StoreAnswer&& result) {
     const auto answer = std::make_shared<StoreAnswer>(std::move(result));
-    verbs_.verify_store([answer](const StoreReport& report, const std::string& failure) {
+    verbs_.host().verify_store([answer](const StoreReport& report, const std::string& failure) {
         if (!failure.empty()) return answer->returnError(error("Failed", failure));
         std::vector<sdbus::Struct<std::string, std::string, std::string>> list;
         for (const StoredGeneration& stored : report) list.emplace_back(stored.generation, stored.result, stored.text);

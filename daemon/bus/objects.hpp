@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/org.cudanspawn1-adaptor.hpp"
@@ -14,35 +15,34 @@
 
 namespace cuda_nspawn::bus {
 
-// What Manager's verbs ask of the host; the loop's owner knows how.
-struct HostVerbs {
-    std::function<void()> look_at_driver;
-    std::function<void()> look_at_driver_soon;              // when there is nothing but waiting for systemd
-    std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
-    std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
-    std::function<void()> reload;
-    // Reads one machine's policy again, so that a file written a moment ago counts.
-    std::function<void(const std::string& machine)> reread;
-};
-
 class ManagerObject final
     : public sdbus::AdaptorInterfaces<org::cudanspawn1::Manager_adaptor, sdbus::ObjectManager_adaptor> {
 public:
-    ManagerObject(sdbus::IConnection& connection, Engine& engine, HostVerbs verbs);
+    ManagerObject(sdbus::IConnection& connection, Engine& engine, Verbs& verbs);
     ~ManagerObject();
     void emit_driver_changed();
 
 private:
     std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ListMachines() override;
     sdbus::ObjectPath GetMachine(const std::string& name) override;
-    void Plan(PlanResult&& result, std::string name, Options options) override;
-    void Attach(JobAnswer&& result, std::string name, Options options) override;
-    void Detach(JobAnswer&& result, std::string name, Options options) override;
-    void SelfTest(TestAnswer&& result, std::string name, Options options) override;
-    void ListHolders(HoldersAnswer&& result, std::string machine) override;
+    void Plan(PlanResult&& result, std::string name, Options options) override {
+        verbs_.plan(std::move(result), name, std::move(options));
+    }
+    void Attach(JobAnswer&& result, std::string name, Options options) override {
+        verbs_.attach(std::move(result), name, std::move(options));
+    }
+    void Detach(JobAnswer&& result, std::string name, Options options) override {
+        verbs_.detach(std::move(result), name, std::move(options));
+    }
+    void SelfTest(TestAnswer&& result, std::string name, Options options) override {
+        verbs_.self_test(std::move(result), name, std::move(options));
+    }
+    void ListHolders(HoldersAnswer&& result, std::string machine) override {
+        verbs_.list_holders(std::move(result), machine);
+    }
     void Refresh(const Options& options) override;
     void VerifyStore(StoreAnswer&& result) override;
-    void Reload() override { verbs_.reload(); }
+    void Reload() override { verbs_.host().reload(); }
     std::string Version() override;
     std::string KernelVersion() override { return engine_.driver().kernel_version; }
     std::string DriverVersion() override { return engine_.driver().userspace_version; }
@@ -51,7 +51,7 @@ private:
     std::vector<std::string> Warnings() override;
 
     Engine& engine_;
-    HostVerbs verbs_;
+    Verbs& verbs_;
 };
 
 class GpuObject final : public sdbus::AdaptorInterfaces<org::cudanspawn1::Gpu_adaptor, sdbus::ManagedObject_adaptor,

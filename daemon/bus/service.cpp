@@ -11,8 +11,9 @@ namespace cuda_nspawn::bus {
 void Service::open(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, HostVerbs verbs) {
     connection_ = &connection;
     engine_ = &engine;
-    manager_ = std::make_unique<ManagerObject>(connection, engine, std::move(verbs));
-    machines_.emplace(connection, bus, engine);
+    verbs_.emplace(engine, std::move(verbs));
+    manager_ = std::make_unique<ManagerObject>(connection, engine, *verbs_);
+    machines_.emplace(connection, bus, engine, *verbs_);
     for (const auto& [name, machine] : engine.machines()) machine_added(name);
     update_gpus();
     flush();

@@ -46,6 +46,7 @@ private:
     Surroundings surroundings_;
     sdbus::IConnection* connection_ = nullptr;
     Engine* engine_ = nullptr;
+    std::optional<Verbs> verbs_;
     std::unique_ptr<ManagerObject> manager_;
     std::optional<MachineObjects> machines_;
     std::map<std::string, std::unique_ptr<GpuObject>> gpus_;

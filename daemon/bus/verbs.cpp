@@ -49,18 +49,26 @@ void answer_when_ready(Engine& engine, const std::shared_ptr<JobAnswer>& answer,
 
 }  // namespace
 
-void plan(Engine& engine, PlanResult&& result, const std::string& machine, Options options) {
+void Verbs::plan(PlanResult&& result, const std::string& machine, Options options) {
+    host_.reread(machine);
     const auto answer = std::make_shared<PlanResult>(std::move(result));
     answer_errors(answer, [&] {
         OptionReader(std::move(options)).finish();
-        engine.plan(machine, [answer](const Exposed& exposed) {
+        engine_.plan(machine, [answer](const Exposed& exposed) {
             if (!exposed.failure.empty()) return answer->returnError(error("Failed", exposed.failure));
             answer->returnResults(to_bus(exposed.changes));
         });
     });
 }
 
-void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options) {
+void Verbs::attach(JobAnswer&& result, const std::string& machine, Options options) {
+    host_.reread(machine);
+    // The driver may have changed without an event. A guest that gets its GPUs back need not wait for the look: it is
+    // made while systemd is busy, and what is found is converged to before the job ends.
+    const auto known = engine_.machines().find(machine);
+    const bool gives_back = known != engine_.machines().end() && known->second.instance && known->second.revoked &&
+                            known->second.obstacle().empty();
+    if (!gives_back) host_.look_at_driver();
     const auto answer = std::make_shared<JobAnswer>(std::move(result));
     answer_errors(answer, [&] {
         OptionReader reader(std::move(options));
@@ -70,22 +78,25 @@ void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Opti
         wished.fresh = reader.take_bool("fresh");
         const bool wait = reader.take_bool("wait");
         reader.finish();
-        answer_when_ready(engine, answer, engine.attach(machine, wished), wait);
+        answer_when_ready(engine_, answer, engine_.attach(machine, wished), wait);
     });
+    if (gives_back) host_.look_at_driver_soon();
 }
 
-void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options) {
+void Verbs::detach(JobAnswer&& result, const std::string& machine, Options options) {
+    host_.reread(machine);
     const auto answer = std::make_shared<JobAnswer>(std::move(result));
     answer_errors(answer, [&] {
         OptionReader reader(std::move(options));
         const bool wait = reader.take_bool("wait");
         const bool by_unit = reader.take_bool("by_unit");
         reader.finish();
-        answer_when_ready(engine, answer, engine.detach(machine, by_unit), wait);
+        answer_when_ready(engine_, answer, engine_.detach(machine, by_unit), wait);
     });
 }
 
-void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, Options options) {
+void Verbs::self_test(TestAnswer&& result, const std::string& machine, Options options) {
+    host_.reread(machine);
     const auto answer = std::make_shared<TestAnswer>(std::move(result));
     answer_errors(answer, [&] {
         OptionReader reader(std::move(options));
@@ -96,12 +107,12 @@ void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, 
             throw error("InvalidArgs", fmt::format("Option \"level\" is quick or full, not \"{}\".", level));
         std::optional<SelfTestLevel> wished;  // else the policy's
         if (!level.empty()) wished = level == "full" ? SelfTestLevel::full : SelfTestLevel::quick;
-        const unsigned id = engine.self_test(machine, wished);
+        const unsigned id = engine_.self_test(machine, wished);
         if (!wait) return answer->returnResults(job_path(id), std::string(), std::string());
-        engine.when_ended(id, [&engine, answer, machine](const Job& job) {
-            const auto place = engine.machines().find(machine);
+        engine_.when_ended(id, [this, answer, machine](const Job& job) {
+            const auto place = engine_.machines().find(machine);
             // A job that ended with anything but a verdict tells why; an earlier verdict is no answer.
-            if (job.result == JobResult::superseded || place == engine.machines().end() ||
+            if (job.result == JobResult::superseded || place == engine_.machines().end() ||
                 place->second.verdict.result == VerdictResult::none || job.text != place->second.verdict.summary)
                 return answer->returnError(
                     error(job.result == JobResult::superseded ? "Superseded" : "Failed", job.text));
@@ -111,10 +122,11 @@ void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, 
     });
 }
 
-void list_holders(Engine& engine, HoldersAnswer&& result, const std::string& machine) {
+void Verbs::list_holders(HoldersAnswer&& result, const std::string& machine) {
+    if (!machine.empty()) host_.reread(machine);
     const auto answer = std::make_shared<HoldersAnswer>(std::move(result));
     answer_errors(answer, [&] {
-        engine.holders(machine, [answer](const Holders& found) {
+        engine_.holders(machine, [answer](const Holders& found) {
             if (!found.failure.empty()) return answer->returnError(error("Failed", found.failure));
             std::vector<BusHolder> list;
             for (const Holder& holder : found.holders)

@@ -1,10 +1,13 @@
-// The verbs that Manager and Machine share: options in, a job, and the answer at the right moment.
+// The verbs that Manager and Machine share: the policy read again, options in, a job, and the answer at the right
+// moment.
 #pragma once
 
 #include <sdbus-c++/sdbus-c++.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/options.hpp"
@@ -23,11 +26,32 @@ using HoldersAnswer = sdbus::Result<std::vector<BusHolder>>;
 // Generation, result, what was found.
 using StoreAnswer = sdbus::Result<std::vector<sdbus::Struct<std::string, std::string, std::string>>>;
 
-void plan(Engine& engine, PlanResult&& result, const std::string& machine, Options options);
-void attach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);
-void detach(Engine& engine, JobAnswer&& result, const std::string& machine, Options options);
-void self_test(Engine& engine, TestAnswer&& result, const std::string& machine, Options options);
-void list_holders(Engine& engine, HoldersAnswer&& result, const std::string& machine);
+// What the verbs ask of the host; the loop's owner knows how.
+struct HostVerbs {
+    std::function<void()> look_at_driver;
+    std::function<void()> look_at_driver_soon;              // when there is nothing but waiting for systemd
+    std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
+    std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
+    std::function<void()> reload;
+    // Reads one machine's policy again, so that a file written a moment ago counts.
+    std::function<void(const std::string& machine)> reread;
+};
+
+class Verbs {
+public:
+    Verbs(Engine& engine, HostVerbs host) : engine_(engine), host_(std::move(host)) {}
+
+    const HostVerbs& host() const { return host_; }
+    void plan(PlanResult&& result, const std::string& machine, Options options);
+    void attach(JobAnswer&& result, const std::string& machine, Options options);
+    void detach(JobAnswer&& result, const std::string& machine, Options options);
+    void self_test(TestAnswer&& result, const std::string& machine, Options options);
+    void list_holders(HoldersAnswer&& result, const std::string& machine);
+
+private:
+    Engine& engine_;
+    HostVerbs host_;
+};
 
 sdbus::ObjectPath machine_path(const std::string& machine);
 sdbus::ObjectPath gpu_path(const std::string& uuid);

@@ -333,6 +333,15 @@ TEST_F(BusApi, the_verbs_of_a_machine_object_are_the_managers) {
         .withArguments(Options{})
         .storeResultsTo(changes);
     EXPECT_THAT(changes, IsEmpty());
+    // What was written just now counts, whoever tells the daemon later.
+    host->add_policy("a", "gpus: [1]\n");
+    proxy_at(machine_a)
+        ->callMethod("Attach")
+        .onInterface("org.cudanspawn1.Machine")
+        .withArguments(Options{{"wait", sdbus::Variant(true)}})
+        .storeResultsTo(job, changes);
+    EXPECT_TRUE(host->has_node("a", "nvidia1"));
+    EXPECT_FALSE(host->has_node("a", "nvidia0"));
 }
 
 TEST_F(BusApi, everybody_may_read_and_only_root_may_change) {
