@@ -76,6 +76,12 @@ std::optional<std::string> guest_problem(const Guest& guest, std::string_view ho
                "machine's image its name.";
     }
     std::string subject = guest.os_name.empty() ? "The guest" : fmt::format("The guest ({})", guest.os_name);
+    if (guest.os_id == "nixos") {
+        return fmt::format(
+            "{} keeps its libraries in /nix/store, where no loader cache leads to the driver's, which is not supported "
+            "by this version: use another distribution in the machine.",
+            subject);
+    }
     if (guest.libc == Libc::musl) {
         return fmt::format(
             "{} uses musl, as Alpine does, and NVIDIA's driver needs glibc: use a distribution with "

@@ -46,8 +46,8 @@ Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
 usage: tests/lab soak [ROUNDS [CASE…]]
-The suite live, or only these cases of it, with that many rounds of everything it repeats, 10 if not said: each round kills
-the daemon and its workers at their steps while guests compute.
+The suites live and guest, or only these cases of them, with that many rounds of everything they repeat, 10 if not said: each
+round kills the daemon and its workers at their steps while guests compute, and starts a guest ten times.
 END
         bench) cat <<'END' ;;
 usage: tests/lab bench [--from ARCHIVE] [ARGUMENTS…]

@@ -32,6 +32,8 @@ is_house_suite() { [[ " ${house_suites[*]} " == *" $1 "* ]]; }
 # An archive has no compilers, no sources' tools, no dpkg and so no unit, bus, style and package.
 runs_from_archive() { ! is_house_suite "$1" && ! is_fresh_suite "$1"; }
 
+cases_of_suite() { sed -nE 's/^([a-zA-Z][a-zA-Z0-9_]*)\(\) .*/\1/p' "$checkout/tests/system/$1.d"/*.sh; }
+
 default_suites() {
     local suite
     if [ -z "$from" ]; then all_suites | grep -vxF -f <(printf '%s\n' "${named_only[@]}"); return; fi

@@ -4,6 +4,7 @@
 guest=mode
 all_machines=("$guest")
 settings=/etc/systemd/nspawn/$guest.nspawn
+rounds=${ROUNDS:-1}
 smi=/run/cuda-nspawn/driver/utility/bin/nvidia-smi
 
 # Whatever became of the case before.
