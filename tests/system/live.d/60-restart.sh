@@ -65,7 +65,9 @@ the_bus_is_lost_for_real() {
 # A reboot as far as it matters here: what is below /run is gone, the numbers of devices may have changed, and all starts
 # together. The lab's host itself cannot be rebooted under the suite.
 _shut_down() {
+    local machine
     end_machines "$by_unit" "$by_machinectl" "$by_hand"
+    for machine in "$by_unit" "$by_machinectl" "$by_hand"; do wait_until 20 _our_unit_rests "$machine"; done
     systemctl stop cuda-nspawnd
     systemctl stop cuda-nspawn-expose.socket cuda-nspawn-look.socket 'run-cuda\x2dnspawn-machines.mount'
     rm -rf /run/cuda-nspawn /run/systemd/nspawn/*.nspawn /run/systemd/system/*nspawn@*.d /run/systemd/system/machine-*.scope.d \
@@ -93,6 +95,13 @@ enabled_machines_come_up_with_their_GPU_at_boot() {
     [ "$(_when cuda-nspawnd.service ActiveEnter)" -le "$(_when "systemd-nspawn@$by_unit.service" InactiveExit)" ]
 }
 
+_has_been_stopping_for_a_second() {    # UNIT
+    [ "$(systemctl is-active "$1")" = deactivating ] &&
+        [ "$(_when "$1" StateChange)" -lt "$(awk '{ printf "%.0f", ($1 - 1) * 1000000 }' /proc/uptime)" ]
+}
+
+_our_unit_rests() { [[ $(systemctl is-active "cuda-nspawn@$1") =~ ^(inactive|failed)$ ]]; }
+
 _when() { systemctl show --property="$2TimestampMonotonic" --value "$1"; }
 
 a_machine_boots_at_once_without_the_daemon() {
@@ -107,6 +116,24 @@ a_machine_boots_at_once_without_the_daemon() {
     systemctl --quiet unmask --runtime cuda-nspawnd
     systemctl start cuda-nspawnd
     # It was started without our settings, which were gone, so they are given to it now.
+    wait_for_verdict "$by_unit" 0
+    sees_exactly "$by_unit" 0
+}
+
+# Its start waits for a stop of our unit, and that for the daemon: for so long as the unit's own limit.
+a_machine_that_is_restarted_while_a_detach_hangs_waits_ten_seconds_at_most() {
+    local begin
+    _all_are_attached
+    kill -STOP "$(_daemon_pid)"
+    systemctl stop --no-block "cuda-nspawn@$by_unit"
+    # By then it has asked, and not found that the machine is to end anyway.
+    wait_until 5 _has_been_stopping_for_a_second "cuda-nspawn@$by_unit"
+    begin=${EPOCHREALTIME/./}
+    systemctl restart "systemd-nspawn@$by_unit"
+    wait_until 20 has_booted "$by_unit"
+    [ $((${EPOCHREALTIME/./} - begin)) -lt 20000000 ]
+    kill -CONT "$(_daemon_pid)"
+    wait_until 20 systemctl --quiet is-active "cuda-nspawn@$by_unit"
     wait_for_verdict "$by_unit" 0
     sees_exactly "$by_unit" 0
 }
