@@ -42,11 +42,19 @@ void Service::driver_changed() {
     flush_later();
 }
 
+// What the job is for begins first. Nobody can ask for it before: this turn of the loop ends with it.
 void Service::job_added(unsigned id) {
     if (engine_ == nullptr) return;
-    jobs_[id] = std::make_unique<JobObject>(*connection_, *engine_, id);
-    const Job& job = engine_->jobs().at(id);
-    manager_->emitJobNew(id, job_path(id), job.machine, std::string(to_string(job.kind)));
+    new_jobs_.insert(id);
+    flush_later();
+}
+
+void Service::announce_jobs() {
+    for (const unsigned id : std::exchange(new_jobs_, {})) {
+        jobs_[id] = std::make_unique<JobObject>(*connection_, *engine_, id);
+        const Job& job = engine_->jobs().at(id);
+        manager_->emitJobNew(id, job_path(id), job.machine, std::string(to_string(job.kind)));
+    }
 }
 
 void Service::job_changed(unsigned id) {
@@ -55,13 +63,17 @@ void Service::job_changed(unsigned id) {
 
 void Service::job_ended(unsigned id) {
     if (engine_ == nullptr) return;
+    announce_jobs();
     flush_later();
     job_changed(id);
     const Job& job = engine_->jobs().at(id);
     manager_->emitJobRemoved(id, job_path(id), job.machine, std::string(to_string(job.result)));
 }
 
-void Service::job_forgotten(unsigned id) { jobs_.erase(id); }
+void Service::job_forgotten(unsigned id) {
+    new_jobs_.erase(id);
+    jobs_.erase(id);
+}
 
 void Service::message(Severity severity, const std::string& machine, const std::string& text) {
     surroundings_.message(severity, machine, text);
@@ -78,6 +90,7 @@ void Service::flush_later() {
 }
 
 void Service::flush() {
+    announce_jobs();
     if (std::exchange(driver_changed_, false)) {
         update_gpus();
         manager_->emit_driver_changed();

@@ -40,6 +40,7 @@ public:
 
 private:
     void flush_later();
+    void announce_jobs();
     void flush();
     void update_gpus();
 
@@ -52,6 +53,7 @@ private:
     std::map<std::string, std::unique_ptr<GpuObject>> gpus_;
     std::map<unsigned, std::unique_ptr<JobObject>> jobs_;
     std::set<std::string> changed_machines_;
+    std::set<unsigned> new_jobs_;        // by id: not on the bus yet
     std::set<unsigned> regranted_gpus_;  // by minor: some machine got it or has it no more
     bool driver_changed_ = false;
     bool flush_scheduled_ = false;
