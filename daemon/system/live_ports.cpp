@@ -298,12 +298,14 @@ void LivePorts::add_rules(const std::string& unit, const Rules& rules, Reply<Gra
     systemd_.add_device_rules(unit, added, [this, unit, rules, changes, reply](const std::string& error) {
         if (!error.empty()) return reply({{}, error});
         systemd_.get_device_rules(
-            unit, [this, unit, rules, changes, reply](const DeviceRules& present, const std::string& failure) {
+            unit, [this, unit, rules, changes, reply](const DeviceRules& present, const std::string& failure) mutable {
                 if (!failure.empty()) return reply({changes, failure});
                 const RuleChange change = change_rules(unit, present, rules);
                 note_control_file(unit, change.own, rules);
                 if (change.changes.empty()) return reply({changes, ""});
-                replace_rules(unit, rules, reply);
+                changes.insert(changes.end(), change.changes.begin(), change.changes.end());
+                systemd_.set_device_rules(unit, change.wanted,
+                                          [changes, reply](const std::string& not_set) { reply({changes, not_set}); });
             });
     });
     on_rules_sent();

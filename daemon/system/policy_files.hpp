@@ -32,7 +32,6 @@ private:
     struct Text {
         std::filesystem::path path;
         std::optional<std::string> text;  // nothing: it cannot be read, or is larger than 1 MiB
-        bool operator==(const Text&) const = default;
     };
     std::filesystem::path find(const std::string& machine) const;  // empty: there is none
     PolicyFile parse(const std::string& machine, Text text, const Policy& defaults);

@@ -21,6 +21,15 @@ protected:
     bool wait_for_unit(const std::string& unit, const std::string& state) {
         return wait_until([&] { return systemd->active_state(unit) == state; });
     }
+    bool run_and_detach_a() {
+        start_daemon_with("gpus: [0]\n");
+        machined->start("a");
+        if (!wait_for_verdict("a", "passed")) return false;
+        call<ObjectPath, Changes>("Detach", "a", wait);
+        return true;
+    }
+    const std::string unit_of_a = "systemd-nspawn@a.service";
+    const Options wait{{"wait", sdbus::Variant(true)}};
 };
 
 const std::string machine_a = "/org/cudanspawn1/machine/a";
@@ -80,37 +89,31 @@ TEST_F(BusMachines, a_stop_of_the_unit_by_an_admin_is_not_overtaken_by_a_start) 
 }
 
 TEST_F(BusMachines, an_attach_adds_its_rules_and_reads_what_else_the_unit_has_afterwards) {
-    const std::string unit = "systemd-nspawn@a.service";
-    start_daemon_with("gpus: [0]\n");
-    machined->start("a");
-    ASSERT_TRUE(wait_for_verdict("a", "passed"));
-    const Options wait{{"wait", sdbus::Variant(true)}};
-    call<ObjectPath, Changes>("Detach", "a", wait);
-    systemd->add_rule(unit, "/dev/fuse");
+    ASSERT_TRUE(run_and_detach_a());
+    systemd->add_rule(unit_of_a, "/dev/fuse");
     const auto before = systemd->calls().size();
     call<ObjectPath, Changes>("Attach", "a", wait);
     std::vector<std::string> made;
     for (const std::string& call : systemd->calls() | std::views::drop(before))
-        if (call.ends_with(" " + unit)) made.push_back(call);
-    EXPECT_THAT(made, ElementsAre("SetUnitProperties " + unit, "DeviceAllow " + unit));
-    EXPECT_THAT(systemd->rules()[unit],
+        if (call.ends_with(" " + unit_of_a)) made.push_back(call);
+    EXPECT_THAT(made, ElementsAre("SetUnitProperties " + unit_of_a, "DeviceAllow " + unit_of_a));
+    EXPECT_THAT(systemd->rules()[unit_of_a],
                 ::testing::UnorderedElementsAre("/dev/fuse rw", "/dev/char/195:0 rw", "/dev/char/195:255 rw",
                                                 "/dev/char/510:0 rw", "/dev/char/510:1 rw"));
 }
 
 TEST_F(BusMachines, what_an_attach_finds_open_that_was_not_given_is_closed) {
-    const std::string unit = "systemd-nspawn@a.service";
-    start_daemon_with("gpus: [0]\n");
-    machined->start("a");
-    ASSERT_TRUE(wait_for_verdict("a", "passed"));
-    const Options wait{{"wait", sdbus::Variant(true)}};
-    call<ObjectPath, Changes>("Detach", "a", wait);
-    systemd->add_rule(unit, "/dev/char/195:1");
-    systemd->add_rule(unit, "/dev/fuse");
-    call<ObjectPath, Changes>("Attach", "a", wait);
-    EXPECT_THAT(systemd->rules()[unit], Contains("/dev/char/195:0 rw"));
-    EXPECT_THAT(systemd->rules()[unit], Contains("/dev/fuse rw"));
-    EXPECT_THAT(systemd->rules()[unit], ::testing::Not(Contains("/dev/char/195:1 rw")));
+    ASSERT_TRUE(run_and_detach_a());
+    systemd->add_rule(unit_of_a, "/dev/char/195:1");
+    systemd->add_rule(unit_of_a, "/dev/fuse");
+    std::vector<std::string> told;
+    for (const auto& change : std::get<1>(call<ObjectPath, Changes>("Attach", "a", wait)))
+        told.push_back(std::get<0>(change) + " " + std::get<1>(change));
+    EXPECT_THAT(told, Contains("allow /dev/char/195:0"));
+    EXPECT_THAT(told, Contains("deny /dev/char/195:1"));
+    EXPECT_THAT(systemd->rules()[unit_of_a], Contains("/dev/char/195:0 rw"));
+    EXPECT_THAT(systemd->rules()[unit_of_a], Contains("/dev/fuse rw"));
+    EXPECT_THAT(systemd->rules()[unit_of_a], ::testing::Not(Contains("/dev/char/195:1 rw")));
 }
 
 TEST_F(BusMachines, what_runs_already_is_found_at_the_daemons_start) {
