@@ -14,7 +14,9 @@ namespace cuda_nspawn::bus_tests {
 
 Process::Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
                  const std::filesystem::path& output) {
+    // posix_spawn(3) cannot say it: with a test that aborts its processes end, too.
     std::vector<char*> argv;
+    for (const char* word : {"setpriv", "--pdeathsig", "KILL", "--"}) argv.push_back(const_cast<char*>(word));
     for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     std::vector<std::string> settings;
