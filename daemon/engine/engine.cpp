@@ -150,6 +150,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     for (const Plan& plan : machine.on_disk)
         machine.lent.insert(machine.lent.end(), plan.nodes.begin(), plan.nodes.end());
     machine.mounted = ports_.has_mounts(instance);
+    machine.set_up = SetUp::unknown;
     // What could not be released waits until this instance has ended; it does not stand in its way.
     if (machine.failed_step == Step::release && !machine.failure.empty())
         machine.unreleased = std::exchange(machine.ended, {});

@@ -94,7 +94,7 @@ private:
     void begin_grant(Machine& machine);
     void on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
                     const Granted& granted);
-    void on_mounted(const std::string& name, const Instance& instance, const std::string& failure);
+    void on_mounted(const std::string& name, const Instance& instance, std::uint64_t epoch, const Mounted& mounted);
     void on_started(const std::string& name, const std::string& failure);
     void begin_test(Machine& machine);
     void on_tested(const std::string& name, const Instance& instance, const Plan& plan, Tested tested);

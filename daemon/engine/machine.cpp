@@ -81,7 +81,7 @@ Step next_step(const Machine& machine) {
     if (!machine.exposed || *machine.exposed != plan || machine.exposed_in_doubt) return Step::expose;
     // Before the reload, which takes longer than everything else: a GPU that is given or taken is so at once.
     if (machine.instance && (machine.granted != wanted || machine.granted_in_doubt)) return Step::grant;
-    if (machine.instance && !machine.mounted && !wanted.empty()) return Step::mount;
+    if (machine.lacks_mounts()) return Step::mount;
     if (machine.reload_due) return Step::reload;
     if (machine.start_wanted && !machine.instance && machine.obstacle().empty()) return Step::start;
     return Step::none;
@@ -100,6 +100,14 @@ void Machine::forget_image() {
 std::vector<DeviceNode> Machine::wanted_nodes() const {
     // With the settings refused the worker made no nodes, so there is nothing to open either.
     return expose_errors.empty() ? planned.plan.nodes : std::vector<DeviceNode>();
+}
+
+// A machine's own unit starts it as its image and settings say; who starts it by hand may run anything in it.
+bool Machine::lacks_mounts() const {
+    if (!instance) return false;
+    if (set_up == SetUp::attended && attended_epoch != epoch) return true;
+    const bool boots_as_known = image && image->boots_systemd && instance->unit == nspawn_unit(name);
+    return !wanted_nodes().empty() && (!mounted || (set_up == SetUp::unknown && !boots_as_known));
 }
 
 bool Machine::only_opens() const { return granted && !granted_in_doubt && all_within(*granted, wanted_nodes()); }
@@ -121,7 +129,7 @@ State Machine::state(bool generation_pending) const {
     if (!instance && (start_wanted || under_way == Step::start)) return State::starting;
     if (generation_pending || !ended.empty() || !exposed || *exposed != planned.plan) return State::preparing;
     if (!instance) return reload_due ? State::preparing : State::ready;  // as systemd has read it
-    if (granted != wanted_nodes() || (!mounted && !wanted_nodes().empty())) return State::preparing;
+    if (granted != wanted_nodes() || lacks_mounts()) return State::preparing;
     if (revoked) return State::detached;
     return is_granted() ? State::attached : State::preparing;
 }

@@ -20,7 +20,7 @@ enum class Step {
     look,     // nothing is known of image and unit: ask the worker that reads them
     expose,   // files, links and nodes differ from the plan
     grant,    // the running unit's device rules differ from the plan (or are not known)
-    mount,    // it runs without our mounts, since it was started without our settings
+    mount,    // it runs without our mounts, or nothing in it would do the set-up
     reload,   // a drop-in of a unit changed that systemd has loaded
     release,  // the machine ended: what a grant left in systemd's control directory goes
     start,    // a job wants the machine to run
@@ -30,6 +30,13 @@ std::string_view to_string(Step step);
 // What D-Bus shows as State. Each word's sentence is in docs/design.md, "States of a machine".
 enum class State { invalid, blocked, preparing, ready, starting, attached, detached, failed };
 std::string_view to_string(State state);
+
+// Who makes what the host offers usable in the guest.
+enum class SetUp {
+    unknown,   // as yet
+    itself,    // its systemd does, at its start and when the epoch changes
+    attended,  // a worker has to, whenever the epoch changes
+};
 
 struct Machine {
     std::string name;
@@ -57,6 +64,8 @@ struct Machine {
     std::vector<Instance> ended;         // to be released
     std::vector<Instance> unreleased;    // that failed, and another instance ran: tried again when it has ended
     bool mounted = true;                 // the instance has the two mounts
+    SetUp set_up = SetUp::unknown;       // who does it in the instance
+    std::uint64_t attended_epoch = 0;    // the last that a worker did it for
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
     bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows
     std::vector<DeviceNode> lent;                    // all that the instance was ever given
@@ -80,6 +89,7 @@ struct Machine {
     bool is_to_be_tested() const { return policy && policy->self_test != SelfTestLevel::off; }
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
+    bool lacks_mounts() const;                     // or somebody who does the set-up now
     bool only_opens() const;       // what the running instance can open is known, and all of it is wanted
     std::string obstacle() const;  // why there is nothing to grant; empty if there is
     State state(bool generation_pending) const;

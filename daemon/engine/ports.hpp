@@ -65,6 +65,12 @@ struct Granted {
     std::string failure;
 };
 
+struct Mounted {
+    // Its first process is no systemd: the set-up was done in it for this once, and has to be at each change.
+    bool attended = false;
+    std::string failure;
+};
+
 struct TestRequest {
     std::string machine;
     SelfTestLevel level = SelfTestLevel::quick;
@@ -137,8 +143,8 @@ public:
     virtual void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) = 0;
     // Whether the instance has the two mounts: those started without our settings do not.
     virtual bool has_mounts(const Instance& instance) const = 0;
-    // Gives them to one that runs, and lets its own PID 1 begin the set-up.
-    virtual void mount(const std::string& machine, Reply<std::string> reply) = 0;
+    // Gives them to one that runs without, and lets its own PID 1 begin the set-up, or does it.
+    virtual void mount(const std::string& machine, Reply<Mounted> reply) = 0;
     // The machine has ended: what grant() left behind for that unit goes.
     virtual void release(const Instance& instance, Reply<std::string> reply) = 0;
     virtual void start(const std::string& machine, Reply<std::string> reply) = 0;

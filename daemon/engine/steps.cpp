@@ -52,9 +52,8 @@ void Engine::begin(Machine& machine, Step step) {
             begin_grant(machine);
             break;
         case Step::mount:
-            ports_.mount(name, [this, name, instance = *machine.instance](const std::string& failure) {
-                on_mounted(name, instance, failure);
-            });
+            ports_.mount(name, [this, name, instance = *machine.instance, epoch = machine.epoch](
+                                   const Mounted& mounted) { on_mounted(name, instance, epoch, mounted); });
             break;
         case Step::release:
             ports_.release(machine.ended.front(),
@@ -208,14 +207,20 @@ void Engine::on_granted(const std::string& name, const Instance& instance, const
     step_done(name, Step::grant, same_instance ? granted.failure : "", machine.wanted_nodes() == nodes);
 }
 
-void Engine::on_mounted(const std::string& name, const Instance& instance, const std::string& failure) {
+void Engine::on_mounted(const std::string& name, const Instance& instance, std::uint64_t epoch,
+                        const Mounted& mounted) {
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
-    if (same_instance && failure.empty()) {
-        machine.mounted = true;
-        observer_.message(Severity::info, name, "it was started without our settings: the driver was mounted into it");
+    if (same_instance && mounted.failure.empty()) {
+        if (!std::exchange(machine.mounted, true))
+            observer_.message(Severity::info, name,
+                              "it was started without our settings: the driver was mounted into it");
+        if (mounted.attended && machine.set_up != SetUp::attended)
+            observer_.message(Severity::info, name, "it runs no systemd: the set-up is done in it from the host");
+        machine.set_up = mounted.attended ? SetUp::attended : SetUp::itself;
+        machine.attended_epoch = epoch;
     }
-    step_done(name, Step::mount, same_instance ? failure : "");
+    step_done(name, Step::mount, same_instance ? mounted.failure : "");
 }
 
 void Engine::on_started(const std::string& name, const std::string& failure) {

@@ -104,10 +104,6 @@ std::optional<std::string> guest_problem(const Guest& guest, std::string_view ho
             "the distribution.",
             subject, guest.libc_version, oldest_glibc.major, oldest_glibc.minor);
     }
-    if (!guest.has_systemd) {
-        return fmt::format("{} boots no systemd, which is not supported by this version: install systemd in it.",
-                           subject);
-    }
     // Without it the guest's loader has no cache, and would never find the driver's libraries.
     if (!guest.has_ldconfig) {
         return fmt::format(

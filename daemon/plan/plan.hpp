@@ -42,8 +42,9 @@ struct Obstacles {
 struct Image {
     std::string path;                        // empty: no image of that name yet
     std::optional<Guest> guest;              // nothing: not looked into (a raw image)
-    std::vector<std::string> unit_problems;  // see exec_start_problems()
+    std::vector<std::string> unit_problems;  // see read_exec_start()
     std::optional<bool> settings_boot = {};  // what the settings file says of booting
+    bool boots_systemd = true;               // by its own unit, as far as is known; a raw image is not looked into
     bool operator==(const Image&) const = default;
 };
 

@@ -36,9 +36,9 @@ struct AdminSettings {
 };
 
 // The text of the file nspawn shall read: header, the admin's (whole when trusted; only what nspawn honours from an
-// untrusted file otherwise), then our three lines. `notes` names what was left out, with its line and why.
-// `errors`: broken file, or a setting that collides with ours (a mount on /run/cuda-nspawn[-store],
-// SYSTEMD_UNIT_PATH=).
+// untrusted file otherwise), then our three lines. A command that it runs instead of booting comes after our set-up.
+// `notes` names what was left out, with its line and why. `errors`: broken file, or a setting that collides with ours
+// (a mount on /run/cuda-nspawn[-store], SYSTEMD_UNIT_PATH=).
 struct ComposedSettings {
     std::string text;
     std::vector<std::string> notes;
@@ -48,11 +48,15 @@ struct ComposedSettings {
 ComposedSettings compose_settings(std::string_view machine, std::string_view policy_path, const AdminSettings& admin,
                                   std::string_view machine_directory, std::string_view store_directory);
 
-// What an ExecStart of systemd-nspawn@NAME.service does that would make our settings file useless, or our settings file
-// do to it (the file's binds replace those of the command line). One sentence each with the line to write instead.
+// What an ExecStart of systemd-nspawn@NAME.service does.
+struct ExecStart {
+    // What would make our settings file useless, or our settings file do to it (the file's binds replace those of the
+    // command line). One sentence each with the line to write instead.
+    std::vector<std::string> problems;
+    bool boots = true;
+};
 // settings_boot: ComposedSettings::boots, since the file may switch booting on or off.
-std::vector<std::string> exec_start_problems(std::string_view machine, const std::vector<std::string>& argv,
-                                             const std::vector<std::string>& drop_in_paths,
-                                             std::optional<bool> settings_boot = {});
+ExecStart read_exec_start(std::string_view machine, const std::vector<std::string>& argv,
+                          const std::vector<std::string>& drop_in_paths, std::optional<bool> settings_boot = {});
 
 }  // namespace cuda_nspawn

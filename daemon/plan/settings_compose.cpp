@@ -120,11 +120,33 @@ std::string our_lines(std::string_view machine_directory, std::string_view store
                        names::guest_store, unit_path_variable, names::guest_directory);
 }
 
-void compose_admin(std::string_view machine, const AdminSettings& admin, ComposedSettings& composed) {
+// The words of the command as the file has them: a later Parameters= adds to those before, an empty one takes them
+// back.
+std::string command_words(const std::vector<Setting>& settings) {
+    std::string words;
+    for (const Setting& setting : settings) {
+        if (setting.section != "Exec" || setting.key != "Parameters") continue;
+        if (setting.value.empty())
+            words.clear();
+        else
+            words += " " + setting.value;
+    }
+    return words;
+}
+
+// A command that runs instead of a systemd needs its GPU at once: it is executed by our set-up.
+std::string command_after_set_up(const std::vector<Setting>& settings) {
+    const std::string words = settings_boot(settings) == false ? command_words(settings) : "";
+    return words.empty() ? ""
+                         : fmt::format("Parameters=\nParameters={}/guest/setup run{}\n", names::guest_directory, words);
+}
+
+// What is to follow our lines.
+std::string compose_admin(std::string_view machine, const AdminSettings& admin, ComposedSettings& composed) {
     auto parsed = parse_settings(admin.path, admin.text);
     if (auto* broken = std::get_if<std::vector<Diagnostic>>(&parsed)) {
         composed.errors = std::move(*broken);
-        return;
+        return "";
     }
     auto chosen = choose_settings(machine, admin, std::get<std::vector<Setting>>(parsed), composed);
     for (const Setting& setting : chosen) {
@@ -133,6 +155,7 @@ void compose_admin(std::string_view machine, const AdminSettings& admin, Compose
     composed.boots = settings_boot(chosen);
     composed.text += fmt::format("# and from {}: a change belongs there.\n", admin.path);
     composed.text += admin_text(admin, chosen);
+    return command_after_set_up(chosen);
 }
 
 }  // namespace
@@ -143,9 +166,9 @@ ComposedSettings compose_settings(std::string_view machine, std::string_view pol
     composed.errors = check_arguments(policy_path, admin, machine_directory, store_directory);
     if (!composed.errors.empty()) return composed;
     composed.text = fmt::format("{}{}\n", names::generated_mark, policy_path);
-    if (admin.origin != SettingsOrigin::none) compose_admin(machine, admin, composed);
+    const std::string command = admin.origin == SettingsOrigin::none ? "" : compose_admin(machine, admin, composed);
     // The empty line ends a continuation that the admin's last line may have begun.
-    composed.text += fmt::format("\n{}", our_lines(machine_directory, store_directory));
+    composed.text += fmt::format("\n{}{}", our_lines(machine_directory, store_directory), command);
     if (!composed.errors.empty()) composed.text.clear();
     return composed;
 }

@@ -50,29 +50,29 @@ public:
         unit_ += ")";
     }
 
-    std::vector<std::string> read(std::optional<bool> settings_boot) {
+    ExecStart read(std::optional<bool> settings_boot) {
         // The program may be started through another one (env, nice), which we follow as far as its name is seen.
         auto program =
             std::ranges::find_if(argv_, [](const std::string& word) { return file_name(word) == "systemd-nspawn"; });
         if (program == argv_.end()) {
             problem("runs {} and not systemd-nspawn, so no settings file is read: let ExecStart= be systemd-nspawn's.",
                     argv_.empty() ? "nothing" : quoted(argv_.front()));
-            return std::move(problems_);
+            return std::move(result_);
         }
         command_ = parse_nspawn_command({program, argv_.end()});
         SettingsMode mode = check_settings_mode();
-        if (mode == SettingsMode::ignored) return std::move(problems_);
+        if (mode == SettingsMode::ignored) return std::move(result_);
         check_counterparts(mode);
         check_machine();
-        check_boot(mode, settings_boot);
         check_registration();
-        return std::move(problems_);
+        result_.boots = boots(mode, settings_boot);
+        return std::move(result_);
     }
 
 private:
     template <typename... Args>
     void problem(fmt::format_string<Args...> format, Args&&... args) {
-        problems_.push_back(fmt::format("{} {}", unit_, fmt::format(format, std::forward<Args>(args)...)));
+        result_.problems.push_back(fmt::format("{} {}", unit_, fmt::format(format, std::forward<Args>(args)...)));
     }
 
     SettingsMode check_settings_mode() {
@@ -139,17 +139,10 @@ private:
         problem("does not pass --machine={}, so the settings file is not found: add it.", machine_);
     }
 
-    void check_boot(SettingsMode mode, std::optional<bool> settings_boot) {
+    bool boots(SettingsMode mode, std::optional<bool> settings_boot) const {
         bool given = command_.has("boot") || command_.has("as-pid2") || !command_.parameters.empty();
         bool file_decides = settings_boot && (mode == SettingsMode::file_first || !given);
-        if (file_decides ? *settings_boot : command_.has("boot")) return;
-        if (file_decides) {
-            problem(
-                "runs a machine whose settings file says it does not boot, which is not supported by this version: "
-                "write Boot=yes under [Exec] in it.");
-        } else {
-            problem("does not boot the machine, which is not supported by this version: pass --boot.");
-        }
+        return file_decides ? *settings_boot : command_.has("boot");
     }
 
     void check_registration() {
@@ -165,14 +158,13 @@ private:
     std::string unit_;
     const std::vector<std::string>& argv_;
     NspawnCommand command_;
-    std::vector<std::string> problems_;
+    ExecStart result_;
 };
 
 }  // namespace
 
-std::vector<std::string> exec_start_problems(std::string_view machine, const std::vector<std::string>& argv,
-                                             const std::vector<std::string>& drop_in_paths,
-                                             std::optional<bool> settings_boot) {
+ExecStart read_exec_start(std::string_view machine, const std::vector<std::string>& argv,
+                          const std::vector<std::string>& drop_in_paths, std::optional<bool> settings_boot) {
     return ExecStartReader(machine, argv, drop_in_paths).read(settings_boot);
 }
 

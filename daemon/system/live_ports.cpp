@@ -55,9 +55,10 @@ void LivePorts::send_looks() {
                 looked.image = place->second;
             else if (failure.empty())
                 looked.failure = "the worker did not report on this machine";
-            const bool does_not_boot = looked.image.settings_boot == false;
-            if (looked.failure.empty() && (does_not_boot || has_unit_overrides(machine)))
-                add_unit_problems(machine, std::move(looked), reply);
+            looked.image.boots_systemd =
+                looked.image.settings_boot.value_or(true) && (!looked.image.guest || looked.image.guest->has_systemd);
+            if (looked.failure.empty() && has_unit_overrides(machine))
+                read_unit(machine, std::move(looked), reply);
             else
                 reply(std::move(looked));
         }
@@ -86,13 +87,16 @@ bool LivePorts::has_unit_overrides(const std::string& machine) const {
     return false;
 }
 
-void LivePorts::add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply) {
+void LivePorts::read_unit(const std::string& machine, Looked looked, Reply<Looked> reply) {
     systemd_.get_exec_start(nspawn_unit(machine), [machine, looked, reply](const Systemd::ExecStart& found) mutable {
         std::vector<std::string> admins;
         for (const std::string& path : found.drop_ins)
             if (!path.ends_with("-cuda-nspawn.conf")) admins.push_back(path);
-        if (found.failure.empty())
-            looked.image.unit_problems = exec_start_problems(machine, found.argv, admins, looked.image.settings_boot);
+        if (found.failure.empty()) {
+            const ExecStart read = read_exec_start(machine, found.argv, admins, looked.image.settings_boot);
+            looked.image.unit_problems = read.problems;
+            looked.image.boots_systemd = read.boots && (!looked.image.guest || looked.image.guest->has_systemd);
+        }
         reply(std::move(looked));
     });
 }
@@ -341,9 +345,17 @@ bool LivePorts::has_mounts(const Instance& instance) const {
     return shows_our_mounts(*mountinfo, machines.st_dev);
 }
 
-void LivePorts::mount(const std::string& machine, Reply<std::string> reply) {
-    workers_.run("mount", look_request({machine}),
-                 [reply](const std::string&, const std::string& failure) { reply(failure); });
+void LivePorts::mount(const std::string& machine, Reply<Mounted> reply) {
+    workers_.run("mount", look_request({machine}), [reply](const std::string& report, std::string failure) {
+        Mounted mounted;
+        try {
+            if (failure.empty()) mounted.attended = !parse_mount_report(report).empty();
+        } catch (const std::exception& error) {
+            failure = error.what();
+        }
+        mounted.failure = failure;
+        reply(mounted);
+    });
 }
 
 // --- machines --------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ public:
     void reload_units(const std::string& machine, Reply<std::string> reply) override;
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;
     bool has_mounts(const Instance& instance) const override;
-    void mount(const std::string& machine, Reply<std::string> reply) override;
+    void mount(const std::string& machine, Reply<Mounted> reply) override;
     void release(const Instance& instance, Reply<std::string> reply) override;
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;
@@ -85,7 +85,7 @@ private:
     using Exposures = Batch<std::pair<Plan, Reply<Exposed>>>;
     void send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)());
     void send_reloads();
-    void add_unit_problems(const std::string& machine, Looked looked, Reply<Looked> reply);
+    void read_unit(const std::string& machine, Looked looked, Reply<Looked> reply);
     bool has_unit_overrides(const std::string& machine) const;
     void replace_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply);
     void add_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply);

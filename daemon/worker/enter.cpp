@@ -39,7 +39,7 @@ std::string why_not_set_up(const TestRequest& request, const RunningMachine& mac
             request.machine);
     return fmt::format(
         "the set-up in the guest was not done within {} s; see systemctl -M {} status "
-        "cuda-nspawn-setup.service, and that the guest runs systemd",
+        "cuda-nspawn-setup.service",
         limits.setup.count() / 1000, request.machine);
 }
 

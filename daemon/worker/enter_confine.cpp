@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <span>
 
 namespace cuda_nspawn {
 namespace {
@@ -26,10 +27,10 @@ constexpr std::uint64_t needed_capabilities = bit(CAP_DAC_OVERRIDE) | bit(CAP_SE
 
 // systemd-nspawn filters the system calls of what it starts; this process was not started by it. Of what nspawn keeps
 // from guests, what is dangerous and what no CUDA program calls. (systemd.exec(5) names nspawn's groups.)
-constexpr std::array forbidden_calls{SYS_open_by_handle_at,
-                                     SYS_name_to_handle_at,
-                                     SYS_mount,
+constexpr std::array forbidden_calls{SYS_mount,
                                      SYS_umount2,
+                                     SYS_open_by_handle_at,
+                                     SYS_name_to_handle_at,
                                      SYS_pivot_root,
                                      SYS_chroot,
                                      SYS_fsopen,
@@ -72,10 +73,12 @@ constexpr std::array forbidden_calls{SYS_open_by_handle_at,
                                      SYS_pidfd_getfd,
                                      SYS_io_uring_setup};
 
+constexpr std::size_t mounting_calls = 2;  // the first ones
+
 constexpr std::uint32_t refuse = SECCOMP_RET_ERRNO | EPERM;
 
 // Classic BPF: wrong architecture (32-bit or x32 numbers would mean other calls), then one comparison for each call.
-bool forbid_calls() {
+bool forbid_calls(bool may_mount) {
     constexpr std::size_t head = 5;
     std::array<sock_filter, head + 2 * forbidden_calls.size() + 1> program{};
     std::size_t at = 0;
@@ -84,7 +87,7 @@ bool forbid_calls() {
     program[at++] = BPF_STMT(BPF_RET | BPF_K, refuse);
     program[at++] = BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr));
     program[at++] = BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000u, 1, 0);
-    for (const long call : forbidden_calls) {
+    for (const long call : std::span(forbidden_calls).subspan(may_mount ? mounting_calls : 0)) {
         program[at++] = BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1);
         program[at++] = BPF_STMT(BPF_RET | BPF_K, refuse);
     }
@@ -111,13 +114,14 @@ bool drop_capabilities(std::uint64_t keep) {
 
 }  // namespace
 
-const char* become_confined_root(std::uint64_t leader_capabilities) {
+const char* become_confined_root(std::uint64_t leader_capabilities, bool may_mount) {
     // Before the identity changes: nothing of the guest may attach to this process while it has the host's memory.
     if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) return "hide its memory";
     if (::setgroups(0, nullptr) < 0 || ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) return "become its root";
-    if (!drop_capabilities(leader_capabilities & needed_capabilities)) return "drop capabilities";
+    const std::uint64_t needed = needed_capabilities | (may_mount ? bit(CAP_SYS_ADMIN) : 0);
+    if (!drop_capabilities(leader_capabilities & needed)) return "drop capabilities";
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return "refuse new privileges";
-    if (!forbid_calls()) return "filter system calls";
+    if (!forbid_calls(may_mount)) return "filter system calls";
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return "bind its life to the worker's";
     return nullptr;
 }

@@ -8,11 +8,13 @@
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 #include "policy/machine_name.hpp"
 #include "worker/proc_text.hpp"
@@ -85,10 +87,20 @@ std::string read_proc(const std::filesystem::path& path) {
     return content.str();
 }
 
+// machined knows a machine before it runs: until then its leader is systemd-nspawn, which has not given up yet what the
+// guest shall not have. The guest may take that name later, so it is not waited for long.
+void wait_until_it_runs(const RunningMachine& machine, const std::filesystem::path& comm) {
+    constexpr auto pause = std::chrono::milliseconds{5};
+    constexpr int most_pauses = 1000;
+    for (int pauses = 0; pauses < most_pauses && machine.is_alive() && read_proc(comm) == "systemd-nspawn\n"; ++pauses)
+        std::this_thread::sleep_for(pause);
+}
+
 // The number that machined gave could have been used again since, so what it stands for is read back: a process of
 // this unit that is PID 1 of its namespace. The pidfd is alive afterwards, so what was read is of this very process.
 void check_leader(RunningMachine& machine, const std::filesystem::path& proc) {
     const std::filesystem::path directory = proc / std::to_string(machine.leader);
+    wait_until_it_runs(machine, directory / "comm");
     const std::string status = read_proc(directory / "status");
     const std::string cgroup = unified_cgroup(read_proc(directory / "cgroup"));
     if (!machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", machine.name));

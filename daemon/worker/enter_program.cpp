@@ -98,13 +98,13 @@ int foreign_namespaces(const RunningMachine& machine, const std::filesystem::pat
     return flags;
 }
 
-const char* enter_namespaces(const RunningMachine& machine, int namespaces, int cgroup_procs) {
+const char* enter_namespaces(const RunningMachine& machine, int namespaces, int cgroup_procs, bool may_mount) {
     if (::write(cgroup_procs, "0", 1) != 1) return "join its cgroup";
     if (::setsid() < 0) return "make a session";
     if (::setns(machine.pidfd.get(), namespaces) < 0) return "enter its namespaces";
     ::umask(022);
     if (::chdir("/") < 0) return "go to its root directory";
-    return become_confined_root(machine.capabilities);
+    return become_confined_root(machine.capabilities, may_mount);
 }
 
 void reset_signals() {
@@ -123,8 +123,8 @@ const char* arrange_streams(const Streams& streams) {
 }
 
 [[noreturn]] void become_program(const RunningMachine& machine, int namespaces, int cgroup_procs, int program,
-                                 const char* name, const char* argument, const Streams& streams) {
-    Refusal refusal{enter_namespaces(machine, namespaces, cgroup_procs), 0};
+                                 const char* name, const char* argument, bool may_mount, const Streams& streams) {
+    Refusal refusal{enter_namespaces(machine, namespaces, cgroup_procs, may_mount), 0};
     if (!refusal.step) refusal.step = arrange_streams(streams);
     if (!refusal.step) {
         reset_signals();
@@ -256,6 +256,7 @@ TestRun run_in_machine(const RunningMachine& machine, const LeafCgroup& cgroup, 
     const pid_t child = fork_into(machine);
     if (child == 0)
         become_program(machine, namespaces, cgroup.procs(), sealed.get(), name.c_str(), argument.c_str(),
+                       limits.may_mount,
                        {in.read_end.get(), watched.out.write_end.get(), watched.err.write_end.get(),
                         watched.status.write_end.get()});
     watched.process =

@@ -15,7 +15,8 @@ namespace cuda_nspawn {
 struct ProgramLimits {
     std::chrono::milliseconds time;
     std::size_t output = 0;
-    int overtaken = -1;  // a descriptor: as soon as it can be read, the program is ended
+    int overtaken = -1;      // a descriptor: as soon as it can be read, the program is ended
+    bool may_mount = false;  // in the machine, as its root may
 };
 
 // Never waits longer than the limits and a few seconds, whatever program and guest do. `reason` of a program that

@@ -70,8 +70,10 @@ std::string run_store(const std::string& request) {
 }
 
 std::string run_mount(const std::string& request) {
-    for (const std::string& machine : parse_look_request(request)) mount_into(machine);
-    return "{}\n";
+    std::vector<std::string> attended;
+    for (const std::string& machine : parse_look_request(request))
+        if (mount_into(machine)) attended.push_back(machine);
+    return mount_report(attended);
 }
 
 std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }

@@ -21,12 +21,15 @@
 #include "names.hpp"
 #include "worker/enter_machine.hpp"
 #include "worker/enter_program.hpp"
+#include "worker/enter_setup.hpp"
 
 namespace cuda_nspawn {
 namespace {
 
-// The guest may just be booting.
-constexpr ProgramLimits adoption_limits{std::chrono::seconds{60}, std::size_t{16} * 1024};
+// The guest may just be booting. Its loader's cache may have to be mounted.
+constexpr ProgramLimits set_up_limits{
+    .time = std::chrono::seconds{60}, .output = std::size_t{16} * 1024, .may_mount = true};
+constexpr int exit_no_systemd = 3;  // of daemon/inside/setup/setup.h
 
 // A mount that hangs nowhere yet, and the name it gets in the guest's /run.
 struct Loose {
@@ -138,32 +141,38 @@ void mount_in_child(const RunningMachine& machine, int root, uid_t guest_root, c
                                              outcome.step, std::strerror(outcome.error)));
 }
 
-// The guest's PID 1 was started without our units' directory; the set-up tells it of them.
-void have_units_adopted(const RunningMachine& machine, const MountPlaces& places) {
+// A PID 1 that was started without our units' directory is told of it; another one than systemd needs nothing.
+bool have_set_up_done(const RunningMachine& machine, bool knows_our_units, const MountPlaces& places) {
     const LeafCgroup cgroup(places.cgroups, machine.cgroup);
-    const TestRun run = run_in_machine(machine, cgroup, places.setup, "adopt", adoption_limits);
-    if (run.end == TestEnd::exited && run.exit_status == 0) return;
-    const std::string reason =
-        run.end == TestEnd::exited ? fmt::format("exit status {}: {}", run.exit_status, run.reason) : run.reason;
+    const TestRun run =
+        run_in_machine(machine, cgroup, places.setup, knows_our_units ? "attend" : "adopt", set_up_limits);
+    const bool ended = run.end == TestEnd::exited;
+    if (ended && (run.exit_status == 0 || run.exit_status == exit_no_systemd)) return run.exit_status != 0;
+    const std::string reason = ended ? fmt::format("exit status {}: {}", run.exit_status, run.reason) : run.reason;
     throw std::runtime_error(
-        fmt::format("the driver is mounted into {}, but its systemd did not take our units over ({}); see "
+        fmt::format("the driver is mounted into {}, but the set-up was not done in it ({}); see "
                     "journalctl -M {} -u cuda-nspawn-setup",
                     machine.name, reason.empty() ? "no answer" : reason, machine.name));
 }
 
-}  // namespace
-
-void mount_into(const std::string& name, const MountPlaces& places) {
-    const RunningMachine machine = find_machine(name, places.proc);
+void give_mounts(const RunningMachine& machine, const MountPlaces& places) {
     const FileDescriptor root(
         ::open((places.proc / std::to_string(machine.leader) / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     const uid_t guest_root = root_of(machine.leader, places.proc);
-    if (!root || !machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", name));
+    if (!root || !machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", machine.name));
     // The directory of the machine has device nodes, the store has none.
-    const std::array<Loose, 2> mounts{detach_copy(places.machines / name, names::guest_directory, 0),
+    const std::array<Loose, 2> mounts{detach_copy(places.machines / machine.name, names::guest_directory, 0),
                                       detach_copy(places.store, names::guest_store, MOUNT_ATTR_NODEV)};
     mount_in_child(machine, root.get(), guest_root, mounts);
-    have_units_adopted(machine, places);
+}
+
+}  // namespace
+
+bool mount_into(const std::string& name, const MountPlaces& places) {
+    const RunningMachine machine = find_machine(name, places.proc);
+    const bool has_mounts = has_our_mounts(machine, places.machines, places.proc);
+    if (!has_mounts) give_mounts(machine, places);
+    return have_set_up_done(machine, has_mounts, places);
 }
 
 }  // namespace cuda_nspawn

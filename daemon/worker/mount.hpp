@@ -1,7 +1,8 @@
-// Gives the two mounts to a machine that runs without them, because it was started without our settings.
+// Gives the two mounts to a machine that runs without them, because it was started without our settings, and sees to it
+// that somebody does the set-up in it.
 //
-// They arrive read-only and private: nothing that the guest mounts there comes back. What lies in them belongs to the
-// host's root, which a guest with user namespaces cannot become.
+// The mounts arrive read-only and private: nothing that the guest mounts there comes back. What lies in them belongs to
+// the host's root, which a guest with user namespaces cannot become.
 #pragma once
 
 #include <filesystem>
@@ -17,8 +18,9 @@ struct MountPlaces {
     std::filesystem::path proc = "/proc";
 };
 
-// Mounts, and has the guest's own PID 1 take our units over. What is mounted already stays. Linux 5.12 or newer.
+// Mounts, and has the guest's own PID 1 take our units over. What is mounted already stays. Where PID 1 is no systemd,
+// does the set-up itself and says so (true): it has to be called again at each change. Linux 5.12 or newer.
 // Throws std::runtime_error with a sentence.
-void mount_into(const std::string& machine, const MountPlaces& places = {});
+bool mount_into(const std::string& machine, const MountPlaces& places = {});
 
 }  // namespace cuda_nspawn

@@ -71,6 +71,10 @@ std::vector<std::string> parse_look_request(std::string_view text) {
 }
 std::string to_json(const LookReport& report) { return dump(report); }
 LookReport parse_look_report(std::string_view text) { return parse<LookReport>(text, "the report"); }
+std::string mount_report(const std::vector<std::string>& attended) { return dump(attended); }
+std::vector<std::string> parse_mount_report(std::string_view text) {
+    return parse<std::vector<std::string>>(text, "the report");
+}
 std::string to_json(const StoreRequest& request) { return dump(request); }
 StoreRequest parse_store_request(std::string_view text) { return parse<StoreRequest>(text, "the request"); }
 std::string to_json(const StoreReport& report) { return dump(report); }

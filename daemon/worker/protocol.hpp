@@ -42,6 +42,8 @@ std::vector<std::string> parse_look_request(std::string_view text);
 using LookReport = std::map<std::string, Image>;  // by machine; unit_problems are not the worker's to know
 std::string to_json(const LookReport& report);
 LookReport parse_look_report(std::string_view text);
+std::string mount_report(const std::vector<std::string>& attended);  // the machines in which a worker does the set-up
+std::vector<std::string> parse_mount_report(std::string_view text);
 
 struct StoreRequest {
     std::string build;              // generation to build; empty: none

@@ -108,8 +108,7 @@ TEST_F(BusMachines, what_an_attach_finds_open_that_was_not_given_is_closed) {
     systemd->add_rule(unit_of_a, "/dev/fuse");
     std::vector<std::string> told;
     const auto attached = call<ObjectPath, Changes>("Attach", "a", wait);
-    for (const auto& change : std::get<1>(attached))
-        told.push_back(std::get<0>(change) + " " + std::get<1>(change));
+    for (const auto& change : std::get<1>(attached)) told.push_back(std::get<0>(change) + " " + std::get<1>(change));
     EXPECT_THAT(told, Contains("allow /dev/char/195:0"));
     EXPECT_THAT(told, Contains("deny /dev/char/195:1"));
     EXPECT_THAT(systemd->rules()[unit_of_a], Contains("/dev/char/195:0 rw"));

@@ -19,8 +19,8 @@
 
 namespace cuda_nspawn::testing {
 
-using Replies =
-    std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>, Reply<Holders>>;
+using Replies = std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>,
+                             Reply<Mounted>, Reply<Holders>>;
 
 struct Call {
     std::string verb;     // "look", "expose", …
@@ -52,6 +52,7 @@ public:
     Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
     std::set<unsigned> without_mounts;  // leaders of instances
+    bool runs_systemd = true;           // whatever is mounted into
     std::set<std::string> stopping_units;
     int collections = 0;
     std::uint64_t now = 1'000'000;
@@ -75,9 +76,7 @@ public:
         add({"grant", instance.unit, {}, rules}, std::move(reply));
     }
     bool has_mounts(const Instance& instance) const override { return !without_mounts.contains(instance.leader); }
-    void mount(const std::string& machine, Reply<std::string> reply) override {
-        add({"mount", machine}, std::move(reply));
-    }
+    void mount(const std::string& machine, Reply<Mounted> reply) override { add({"mount", machine}, std::move(reply)); }
     void collect() override { ++collections; }
     void release(const Instance& instance, Reply<std::string> reply) override {
         add({"release", instance.unit}, std::move(reply));
@@ -133,6 +132,7 @@ public:
         if (const auto* exposed = std::get_if<Reply<Exposed>>(&call.reply)) (*exposed)(failed_exposure(sentence));
         if (const auto* granted = std::get_if<Reply<Granted>>(&call.reply)) (*granted)({{}, sentence});
         if (const auto* tested = std::get_if<Reply<Tested>>(&call.reply)) (*tested)({{}, {}, sentence});
+        if (const auto* mounted = std::get_if<Reply<Mounted>>(&call.reply)) (*mounted)({false, sentence});
     }
     void answer_all(const std::string& but = "") {
         for (int rounds = 0; rounds < 100'000; ++rounds) {
@@ -194,6 +194,7 @@ private:
         reply({{{call.rules.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""}}, ""});
     }
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
+    void answer(const Call&, const Reply<Mounted>& reply) { reply({!runs_systemd, ""}); }
     void answer(const Call&, const Reply<Holders>& reply) { reply({}); }
 };
 

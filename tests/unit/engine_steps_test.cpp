@@ -195,6 +195,43 @@ TEST_F(EngineSteps, a_machine_that_runs_without_our_mounts_gets_them) {
     EXPECT_EQ(state(), "attached");
 }
 
+TEST_F(EngineSteps, what_no_systemd_does_in_a_machine_is_done_from_the_host_at_each_change) {
+    ports.runs_systemd = false;
+    ports.image.boots_systemd = false;
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), ::testing::AllOf(Contains("mount a").Times(1), Contains("test a").Times(1)));
+    EXPECT_EQ(state(), "attached");
+    engine.detach("a");
+    ports.answer_all("mount");
+    EXPECT_THAT(ports.waiting(), ElementsAre("mount a")) << "its links go";
+    EXPECT_EQ(state(), "preparing");
+    ports.answer_all();
+    EXPECT_EQ(state(), "detached");
+    ports.news();
+    engine.verify_all();
+    ports.answer_all();
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_EQ(state(), "attached");
+    engine.machine_ended("a");
+    engine.machine_started("a", instance("a", 101));
+    ports.answer_all("mount");
+    EXPECT_THAT(ports.waiting(), ElementsAre("mount a")) << "another instance, another set-up";
+}
+
+TEST_F(EngineSteps, of_a_machine_that_somebody_started_by_hand_it_is_not_known_who_does_its_set_up) {
+    prepare();
+    engine.machine_started("a", {"machine-a.scope", 100, 1});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("mount a").Times(1)) << "though it has its mounts";
+    engine.detach("a");
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Not(Contains("mount a"))) << "its systemd does it";
+}
+
 TEST_F(EngineSteps, a_machine_that_gets_no_gpu_gets_no_mounts) {
     ports.without_mounts = {100};
     prepare(make_policy("a", {}));

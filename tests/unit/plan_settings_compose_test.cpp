@@ -101,6 +101,24 @@ TEST(ComposeSettings, honours_a_syscall_filter_of_an_untrusted_file_only_when_it
     EXPECT_THAT(mixed.notes, SizeIs(2));
 }
 
+TEST(ComposeSettings, lets_the_set_up_run_a_command_that_runs_instead_of_a_systemd) {
+    const std::string run = "Exec.Parameters=/run/cuda-nspawn/guest/setup run ";
+    for (const auto& file : {trusted, untrusted}) {
+        const auto last = [&](const std::string& text) {
+            const auto lines = settings_of(file("[Exec]\n" + text));
+            return std::pair(lines.at(lines.size() - 2), lines.back());
+        };
+        EXPECT_THAT(last("Boot=no\nParameters=/bin/a 'b c' \\\n \"d\"\n"),
+                    testing::Pair("Exec.Parameters=", run + "/bin/a 'b c'   \"d\""));
+        EXPECT_THAT(last("ProcessTwo=yes\nParameters=x\nParameters=\nParameters=a\nParameters=b\n"),
+                    testing::Pair("Exec.Parameters=", run + "a b"))
+            << "they add up, and an empty one takes back";
+        for (const std::string others : {"Boot=yes\nParameters=systemd.unit=rescue.target\n", "Boot=no\n",
+                                         "Parameters=/bin/a\n", "Boot=no\nParameters=a\nParameters=\n"})
+            EXPECT_THAT(last(others).second, HasSubstr("SYSTEMD_UNIT_PATH")) << others;
+    }
+}
+
 TEST(ComposeSettings, refuses_mounts_where_ours_are) {
     for (std::string line :
          {"Bind=/a:/run/cuda-nspawn", "BindReadOnly=/a:/run/cuda-nspawn-store/x",

@@ -8,7 +8,9 @@
 #include "setup.h"
 
 static struct text lines;
-static bool has_errors;
+static bool has_errors, host_only;
+
+void report_to_host_only(void) { host_only = true; }
 
 void begin_report(void) {
     free(lines.data);
@@ -24,7 +26,7 @@ static void report(const char* word, const char* level, const char* format, va_l
     for (char* at = sentence; *at; at++)
         if ((unsigned char)*at < ' ' || *at == 0x7f) *at = ' '; /* a file name may hold a line break */
     append(&lines, "%s: %s\n", word, sentence);
-    fprintf(stderr, "%s%s\n", level, sentence);
+    if (!host_only) fprintf(stderr, "%s%s\n", level, sentence);
 }
 
 void note(const char* format, ...) {
@@ -47,6 +49,6 @@ bool write_report(unsigned long long epoch) {
     append(&state, "epoch=%llu\n%s", epoch, lines.data ? lines.data : "");
     int error = write_text(STATE_FILE, state.data);
     free(state.data);
-    if (error) fprintf(stderr, "<3>%s cannot be written: %s\n", STATE_FILE, strerror(error));
+    if (error && !host_only) fprintf(stderr, "<3>%s cannot be written: %s\n", STATE_FILE, strerror(error));
     return !error;
 }

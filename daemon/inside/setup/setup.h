@@ -1,7 +1,9 @@
 /* The set-up: makes what the host offers below /run/cuda-nspawn usable in a guest, and takes it away again.
  *
- * Run by the guest's own PID 1 as the guest's root; a static program, since the guest may have any C library.
+ * Run by the guest's own PID 1 as the guest's root; where that is no systemd, by the host or in front of the guest's
+ * command. A static program, since the guest may have any C library.
  *     main.c    the verbs, and the order of things
+ *     systemd.c the guest's first process: a systemd, which runs the set-up, or none
  *     report.c  what the host and the guest's log are told
  *     nodes.c   /dev/nvidia*
  *     links.c   programs and data files by their usual names
@@ -40,6 +42,7 @@ bool contains(const struct list* list, const char* item);
 void note(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void begin_report(void);
+void report_to_host_only(void); /* standard error is the command's */
 bool write_report(unsigned long long epoch);
 bool report_has_errors(void);
 
@@ -76,3 +79,13 @@ void make_links(const struct links* wanted);
 
 void recorded_links(struct list* links);
 void converge_loader(bool offered, const struct links* links);
+
+/* main.c: the verb, with its exit status. */
+int apply(void);
+void take_lock(void);
+
+/* systemd.c: verbs, each with its exit status. */
+#define EXIT_NO_SYSTEMD 3 /* this program has done the set-up, and has to be asked again at each change */
+int adopt(void);
+int attend(void);
+int revive(void);

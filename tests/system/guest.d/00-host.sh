@@ -22,6 +22,9 @@ _settings() {
 
 _leaves_no_trace() {
     rm -f "$policies/$guest.yaml" "$settings"
+    if [ "$(cat "/proc/$(leader_of "$guest" 2>/dev/null)/comm" 2>/dev/null)" != systemd ]; then
+        machinectl --quiet terminate "$guest" </dev/null 2>/dev/null || :    # nobody there would obey a poweroff
+    fi
     end_machines "$guest"
     wait_until 10 _knows_no_machine
     rm -rf "/var/lib/machines/$guest" "/var/lib/machines/$guest.raw"

@@ -81,14 +81,3 @@ a_guest_whose_root_owns_nothing_works() {
         "/usr/bin/nvidia-smi is not linked, this guest's root may not write there"
     _leaves_no_trace
 }
-
-a_guest_that_shall_not_boot_is_refused() {
-    _make_guest
-    _settings '[Exec]' Boot=no 'Parameters=/bin/sleep infinity'
-    _is_refused 'runs a machine whose settings file says it does not boot' 'write Boot=yes under [Exec]'
-    # As soon as it says otherwise it is another matter.
-    _settings '[Exec]' Boot=yes
-    wait_until 10 property_is "$guest" State ready
-    _works
-    _leaves_no_trace
-}

@@ -1,12 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # the pieces of a suite share its variables
-# Guests that cannot run the driver, or whose systemd could not set it up.
-
-a_guest_without_systemd_is_refused() {
-    _make_guest
-    rm "/var/lib/machines/$guest/usr/lib/systemd/systemd"
-    _is_refused 'boots no systemd' 'install systemd in it'
-    _leaves_no_trace
-}
+# Guests that cannot run the driver.
 
 a_guest_without_ldconfig_is_refused() {
     _make_guest
