@@ -74,6 +74,9 @@ void describe_nodes(const Driver& before, const Driver& after, Lines& lines) {
         if (old != nullptr && now != nullptr && old->major != now->major)
             lines.push_back(fmt::format("{} has another major: {} -> {}", name, old->major, now->major));
     }
+    if (before.node_mode != after.node_mode)
+        lines.push_back(
+            fmt::format("the nodes have another mode: {:04o} -> {:04o}", before.node_mode, after.node_mode));
 }
 
 void describe_files(const Driver& before, const Driver& after, Lines& lines) {

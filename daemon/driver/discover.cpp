@@ -51,6 +51,7 @@ Driver discover_driver(const HostRoots& roots) {
     driver.gpus = std::move(kernel.gpus);
     driver.control = std::move(kernel.control);
     driver.modeset = std::move(kernel.modeset);
+    driver.node_mode = kernel.node_mode;
     driver.notes = std::move(kernel.notes);
     add_userspace(roots, driver);
     return driver;

@@ -60,6 +60,7 @@ struct Driver {
     std::vector<Gpu> gpus;            // in PCI order
     std::vector<DeviceNode> control;  // nvidiactl, nvidia-uvm, nvidia-uvm-tools as far as the majors are known
     std::optional<DeviceNode> modeset;
+    unsigned node_mode = 0666;       // of device nodes, as the kernel module was told
     std::vector<DriverFile> files;   // sorted by capability, kind, name
     std::vector<std::string> notes;  // what was seen and is odd, one sentence each
     std::string unreadable;          // a file of it that cannot be read, as a sentence: `files` is not all of it

@@ -195,6 +195,15 @@ std::map<std::string, unsigned, std::less<>> parse_character_majors(std::string_
     return majors;
 }
 
+unsigned parse_device_file_mode(std::string_view text) {
+    while (!text.empty()) {
+        auto line = take_until(text, '\n');
+        if (trim(take_until(line, ':')) != "DeviceFileMode") continue;
+        return parse_number<unsigned>(trim(line)).value_or(0666) & 0777;
+    }
+    return 0666;
+}
+
 GpuInformation parse_gpu_information(std::string_view text) {
     GpuInformation information;
     while (!text.empty()) {
@@ -221,6 +230,7 @@ KernelSide read_kernel_side(const HostRoots& roots) {
     const auto devices = read_small(roots.proc / "devices");
     const auto majors = parse_character_majors(devices.value_or(""));
     add_control_nodes(roots, majors, side);
+    side.node_mode = parse_device_file_mode(read_small(roots.proc / "driver/nvidia/params").value_or(""));
     read_gpus(roots, majors, side);
     return side;
 }

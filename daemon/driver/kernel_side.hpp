@@ -19,6 +19,10 @@ std::optional<std::string> parse_module_version(std::string_view text);
 // The character devices by driver name; of a name that is there twice, the first.
 std::map<std::string, unsigned, std::less<>> parse_character_majors(std::string_view text);
 
+// DeviceFileMode of /proc/driver/nvidia/params, which is decimal: 438 is 0666, which is also what it is when it is not
+// said.
+unsigned parse_device_file_mode(std::string_view text);
+
 // /proc/driver/nvidia/gpus/BUS/information
 struct GpuInformation {
     std::string model;
@@ -36,6 +40,7 @@ struct KernelSide {
     std::vector<Gpu> gpus;
     std::vector<DeviceNode> control;
     std::optional<DeviceNode> modeset;
+    unsigned node_mode = 0666;
     std::vector<std::string> notes;
 };
 KernelSide read_kernel_side(const HostRoots& roots);

@@ -142,6 +142,7 @@ bool Engine::inherits_rules(const Machine& machine) {
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
+    machine.root.reset();
     machine.follow_due.reset();
     machine.granted.reset();
     machine.rules_inherited = inherits_rules(machine);
@@ -259,6 +260,10 @@ void Engine::replan(Machine& machine) {
         planned = make_plan(*machine.policy, driver_, generation_, machine.image.value_or(Image{}), machine.revoked);
     const bool nothing_to_give = machine.policy && machine.policy->wants_gpus() && generation_.empty() && !building_;
     if (nothing_to_give && !planned.obstacles.any()) planned.obstacles.host.push_back(build_failure_);
+    if (machine.instance && planned.plan.is_restricted()) {
+        if (!machine.root) machine.root = ports_.find_root(*machine.instance);
+        planned.plan.node_owner = *machine.root;
+    }
     planned.plan.keep_directory = machine.instance && !planned.plan.mounts;
     // A guest that runs keeps what it has until the first generation is there.
     machine.on_hold = machine.instance && building_ && generation_.empty() && machine.policy &&

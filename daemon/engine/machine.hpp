@@ -66,6 +66,7 @@ struct Machine {
     bool mounted = true;                 // the instance has the two mounts
     SetUp set_up = SetUp::unknown;       // who does it in the instance
     std::uint64_t attended_epoch = 0;    // the last that a worker did it for
+    std::optional<unsigned> root;        // what user the instance's root is on the host, once that matters
     std::optional<std::vector<DeviceNode>> granted;  // rules in force on the instance; nothing: not known
     bool rules_inherited = false;                    // unknown, but the instance began with what its unit shows
     std::vector<DeviceNode> lent;                    // all that the instance was ever given

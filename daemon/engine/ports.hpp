@@ -143,6 +143,8 @@ public:
     virtual void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) = 0;
     // Whether the instance has the two mounts: those started without our settings do not.
     virtual bool has_mounts(const Instance& instance) const = 0;
+    // What user its root is on the host: another than 0 where it has user namespaces.
+    virtual unsigned find_root(const Instance& instance) const = 0;
     // Gives them to one that runs without, and lets its own PID 1 begin the set-up, or does it.
     virtual void mount(const std::string& machine, Reply<Mounted> reply) = 0;
     // The machine has ended: what grant() left behind for that unit goes.

@@ -74,6 +74,7 @@ Planned make_plan(const Policy& policy, const Driver& driver, std::string_view g
     planned.plan.generation = generation;
     planned.plan.capabilities = policy.capabilities;
     planned.plan.nodes = granted_nodes(driver, selection.gpus, policy);
+    planned.plan.node_mode = driver.node_mode;
     return planned;
 }
 

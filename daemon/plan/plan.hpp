@@ -26,6 +26,10 @@ struct Plan {
     std::string generation;       // in the store; empty: no driver is offered
     std::vector<Capability> capabilities;
     std::vector<DeviceNode> nodes;  // granted nodes, sorted; empty: no device is offered
+    unsigned node_mode = 0666;      // as on the host
+    unsigned node_owner = 0;        // user and group of nodes that are not for everybody: the running guest's root
+    // Not everybody may open the nodes.
+    bool is_restricted() const { return (node_mode & 0006) != 0006; }
     bool operator==(const Plan&) const = default;
 };
 
@@ -71,7 +75,8 @@ struct Entry {
     std::string path;
     std::string content;   // file: text; link: target; shared: name below the inside directory (a hard link to it)
     DeviceNode device;     // node
-    unsigned mode = 0644;  // file
+    unsigned mode = 0644;  // file, node
+    unsigned owner = 0;    // node: user and group
     bool operator==(const Entry&) const = default;
 };
 

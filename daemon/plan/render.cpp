@@ -60,7 +60,8 @@ void render_machine_directory(const Plan& plan, const RenderContext& context, st
     }
     for (const DeviceNode& node : plan.nodes) {
         add_parents(made, entries, base + "/dev", node.name);
-        entries.push_back({EntryKind::node, fmt::format("{}/dev/{}", base, node.name), "", node});
+        entries.push_back(
+            {EntryKind::node, fmt::format("{}/dev/{}", base, node.name), "", node, plan.node_mode, plan.node_owner});
     }
     if (plan.generation.empty()) return;
     entries.push_back(

@@ -345,6 +345,10 @@ bool LivePorts::has_mounts(const Instance& instance) const {
     return shows_our_mounts(*mountinfo, machines.st_dev);
 }
 
+unsigned LivePorts::find_root(const Instance& instance) const {
+    return root_in_map(read_file(places_.proc / std::to_string(instance.leader) / "uid_map").value_or(""));
+}
+
 void LivePorts::mount(const std::string& machine, Reply<Mounted> reply) {
     workers_.run("mount", look_request({machine}), [reply](const std::string& report, std::string failure) {
         Mounted mounted;

@@ -51,6 +51,7 @@ public:
     void reload_units(const std::string& machine, Reply<std::string> reply) override;
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;
     bool has_mounts(const Instance& instance) const override;
+    unsigned find_root(const Instance& instance) const override;
     void mount(const std::string& machine, Reply<Mounted> reply) override;
     void release(const Instance& instance, Reply<std::string> reply) override;
     void start(const std::string& machine, Reply<std::string> reply) override;

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "policy/machine_name.hpp"
+#include "worker/enter_protocol.hpp"
 #include "worker/proc_text.hpp"
 
 namespace cuda_nspawn {
@@ -120,6 +121,12 @@ void check_leader(RunningMachine& machine, const std::filesystem::path& proc) {
 bool RunningMachine::is_alive() const {
     pollfd ended{pidfd.get(), POLLIN, 0};
     return ::poll(&ended, 1, 0) == 0;
+}
+
+unsigned RunningMachine::root(const std::filesystem::path& proc) const {
+    const unsigned user = root_in_map(read_proc(proc / std::to_string(leader) / "uid_map"));
+    if (!is_alive()) throw std::runtime_error(fmt::format("{} is just ending", name));
+    return user;
 }
 
 RunningMachine find_machine(const std::string& name, const std::filesystem::path& proc) {

@@ -20,6 +20,7 @@ struct RunningMachine {
     std::uint64_t capabilities = 0;  // the leader's bounding set
 
     bool is_alive() const;
+    unsigned root(const std::filesystem::path& proc) const;  // what user its root is on the host
 };
 
 // Asks machined and systemd on the system bus. Throws std::runtime_error with a sentence.

@@ -145,6 +145,13 @@ bool shows_our_mounts(std::string_view mountinfo, dev_t machines) {
     return has_directory && has_store;
 }
 
+unsigned root_in_map(std::string_view uid_map) {
+    std::istringstream lines{std::string(uid_map)};
+    for (unsigned inside, outside, length; lines >> inside >> outside >> length;)
+        if (inside == 0 && length > 0) return outside;
+    return 0;
+}
+
 std::string setup_check_line(const SetupState& state, double milliseconds) {
     const bool failed = !state.errors.empty();
     const std::vector<std::string>& sentences = failed ? state.errors : state.notes;

@@ -33,6 +33,9 @@ std::optional<SetupState> parse_setup_state(std::string_view text);
 // to its own disadvantage.
 bool shows_our_mounts(std::string_view mountinfo, dev_t machines);
 
+// What user a guest's root is on the host, by its /proc/PID/uid_map (user_namespaces(7)); 0 if it has none.
+unsigned root_in_map(std::string_view uid_map);
+
 // The set-up's part of the report, as one of the self-test's lines: the host's own, in front of the guest's.
 std::string setup_check_line(const SetupState& state, double milliseconds);
 

@@ -81,7 +81,9 @@ private:
     std::string unfinished_path() const { return machine_directory(plan_.machine) + "/.unfinished"; }
 
     std::string detail(const Entry& entry) const {
-        if (entry.kind == EntryKind::node) return fmt::format("node {}:{}", entry.device.major, entry.device.minor);
+        if (entry.kind == EntryKind::node)
+            return fmt::format("node {}:{}{}", entry.device.major, entry.device.minor,
+                               plan_.is_restricted() ? fmt::format(", {:04o} of {}", entry.mode, entry.owner) : "");
         if (entry.kind == EntryKind::link) return fmt::format("link to {}", entry.content);
         return std::string(to_string(entry.kind));
     }
@@ -202,6 +204,11 @@ std::string plan_error(const Plan& plan, const ExposeHost& host) {
     for (const DeviceNode& node : plan.nodes)
         if (std::find(known.begin(), known.end(), node) == known.end())
             return fmt::format("{} ({}:{}) is no NVIDIA device of this host", node.name, node.major, node.minor);
+    if (!plan.nodes.empty() && plan.node_mode != host.driver.node_mode)
+        return fmt::format("nodes of mode {:04o} are not what the NVIDIA kernel module was told ({:04o})",
+                           plan.node_mode, host.driver.node_mode);
+    if (plan.node_owner != 0 && plan.node_owner != host.find_root(plan.machine))
+        return fmt::format("user {} is not the root of {}", plan.node_owner, plan.machine);
     return "";
 }
 

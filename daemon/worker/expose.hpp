@@ -3,6 +3,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <string>
 
 #include "driver/driver.hpp"
 #include "worker/protocol.hpp"
@@ -14,6 +16,8 @@ struct ExposeHost {
     std::filesystem::path root = "/";
     std::filesystem::path inside = "/usr/lib/cuda-nspawn/inside";  // what is put into each machine's guest directory
     Driver driver;                                                 // the kernel side decides which nodes may be made
+    // What user the root of a running machine is on the host; throws when it does not run.
+    std::function<unsigned(const std::string& machine)> find_root;
     ComparedFiles* compared = nullptr;  // of one that serves many requests; else each compares anew
 };
 

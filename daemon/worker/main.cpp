@@ -18,6 +18,7 @@
 #include "names.hpp"
 #include "policy/machine_name.hpp"
 #include "worker/enter.hpp"
+#include "worker/enter_machine.hpp"
 #include "worker/enter_protocol.hpp"
 #include "worker/expose.hpp"
 #include "worker/holders.hpp"
@@ -37,10 +38,12 @@ std::string run_expose(const std::string& request) {
     static ComparedFiles compared;
     ExposeHost host;
     host.compared = &compared;
+    host.find_root = [](const std::string& machine) { return find_machine(machine, "/proc").root("/proc"); };
     const KernelSide kernel = read_kernel_side(HostRoots{});
     host.driver.gpus = kernel.gpus;
     host.driver.control = kernel.control;
     host.driver.modeset = kernel.modeset;
+    host.driver.node_mode = kernel.node_mode;
     return to_json(expose(parse_expose_request(request), host));
 }
 

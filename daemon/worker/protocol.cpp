@@ -25,7 +25,7 @@ static void from_json(const nlohmann::json& json, Capability& value) {
     value = *parsed;
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation,
-                                   capabilities, nodes)
+                                   capabilities, nodes, node_mode, node_owner)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlFile, existed, own, ours)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
 

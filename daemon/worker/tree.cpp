@@ -71,8 +71,10 @@ void make_file(int parent, const std::string& temporary, const Entry& entry) {
 
 void make_node(int parent, const std::string& temporary, const Entry& entry) {
     const dev_t number = makedev(entry.device.major, entry.device.minor);
-    if (::mknodat(parent, temporary.c_str(), S_IFCHR | 0666, number) < 0) fail("create the device node", entry.path);
-    if (::fchmodat(parent, temporary.c_str(), 0666, 0) < 0) fail("set the mode of", entry.path);
+    if (::mknodat(parent, temporary.c_str(), S_IFCHR, number) < 0) fail("create the device node", entry.path);
+    if (entry.owner != 0 && ::fchownat(parent, temporary.c_str(), entry.owner, entry.owner, AT_SYMLINK_NOFOLLOW) < 0)
+        fail("set the owner of", entry.path);
+    if (::fchmodat(parent, temporary.c_str(), entry.mode, 0) < 0) fail("set the mode of", entry.path);
 }
 
 // Of what cannot be looked at it is one that no file has.
@@ -162,8 +164,8 @@ bool Tree::holds(const Entry& entry) const {
         case EntryKind::file:
             return S_ISREG(status.st_mode) && read(entry.path) == entry.content;
         case EntryKind::node:
-            return S_ISCHR(status.st_mode) && (status.st_mode & 0777) == 0666 &&
-                   status.st_rdev == makedev(entry.device.major, entry.device.minor);
+            return S_ISCHR(status.st_mode) && (status.st_mode & 0777) == entry.mode && status.st_uid == entry.owner &&
+                   status.st_gid == entry.owner && status.st_rdev == makedev(entry.device.major, entry.device.minor);
         case EntryKind::link: {
             std::string target(entry.content.size() + 1, '\0');
             const ssize_t length = ::readlinkat(above, name.c_str(), target.data(), target.size());

@@ -69,6 +69,12 @@ TEST(DriverChange, numbers_of_nodes) {
     EXPECT_EQ(describe_change(make_driver(), with_modeset), "nvidia-modeset was added");
 }
 
+TEST(DriverChange, the_mode_of_nodes) {
+    Driver restricted = make_driver("550.1");
+    restricted.node_mode = 0660;
+    EXPECT_EQ(describe_change(make_driver("550.1"), restricted), "the nodes have another mode: 0666 -> 0660");
+}
+
 TEST(DriverChange, files) {
     Driver upgraded = make_driver("580.1");
     upgraded.kernel_version = "550.1";

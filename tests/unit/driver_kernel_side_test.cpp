@@ -99,6 +99,14 @@ TEST(GpuInformationText, takes_only_a_real_uuid_and_a_real_minor) {
     EXPECT_EQ(parse_gpu_information("").minor, std::nullopt);
 }
 
+TEST(DeviceFileMode, is_decimal_and_for_everybody_unless_said_otherwise) {
+    EXPECT_EQ(parse_device_file_mode("ModifyDeviceFiles: 1\nDeviceFileGID: 44\nDeviceFileMode: 432\n"), 0660U);
+    EXPECT_EQ(parse_device_file_mode("DeviceFileMode: 438\n"), 0666U);
+    EXPECT_EQ(parse_device_file_mode("DeviceFileMode: 33200\n"), 0660U) << "the permissions alone";
+    for (const auto* text : {"", "DeviceFileModeOther: 0\n", "DeviceFileMode: 0x1b0\n", "DeviceFileMode:\n"})
+        EXPECT_EQ(parse_device_file_mode(text), 0666U) << text;
+}
+
 TEST(PciAddressText, is_brought_to_one_form) {
     EXPECT_EQ(normal_pci_address("0000:01:00.0"), "0000:01:00.0");
     EXPECT_EQ(normal_pci_address("00000000:C1:1F.7"), "0000:c1:1f.7");
@@ -164,6 +172,14 @@ TEST_F(KernelSideOfHost, falls_back_to_sysfs_for_the_version_and_notes_a_contrad
     const auto side = read();
     EXPECT_EQ(side.version, "580.159.04");
     EXPECT_THAT(side.notes, ElementsAre(HasSubstr("570.86.15")));
+}
+
+TEST_F(KernelSideOfHost, knows_the_mode_that_the_module_was_told) {
+    add_kernel("580.159.04");
+    EXPECT_EQ(read().node_mode, 0666U);
+    tree.write("/proc/driver/nvidia/params", "DeviceFileMode: 432\n");
+    EXPECT_EQ(read().node_mode, 0660U);
+    EXPECT_EQ(discover_driver(roots()).node_mode, 0660U);
 }
 
 TEST_F(KernelSideOfHost, is_empty_without_a_module) {

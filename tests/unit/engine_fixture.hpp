@@ -75,6 +75,7 @@ public:
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override {
         add({"grant", instance.unit, {}, rules}, std::move(reply));
     }
+    unsigned find_root(const Instance& instance) const override { return instance.leader * 65536; }
     bool has_mounts(const Instance& instance) const override { return !without_mounts.contains(instance.leader); }
     void mount(const std::string& machine, Reply<Mounted> reply) override { add({"mount", machine}, std::move(reply)); }
     void collect() override { ++collections; }

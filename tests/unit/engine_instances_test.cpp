@@ -84,6 +84,34 @@ TEST_F(EngineInstances, where_rules_are_known_and_none_must_go_the_missing_ones_
     EXPECT_FALSE(ports.pending.front().rules.in_force) << "somebody may have changed them";
 }
 
+TEST_F(EngineInstances, nodes_that_are_not_for_everybody_are_the_running_guests_roots) {
+    Driver restricted = make_driver();
+    restricted.node_mode = 0660;
+    run();
+    engine.set_driver(restricted);
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_mode, 0660U);
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 100U * 65536) << "of one that ran already";
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 0U) << "who is next is not known";
+    ports.news();
+    engine.machine_started("a", instance("a", 200));
+    EXPECT_THAT(ports.news(), ElementsAre("expose a"));
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 200U * 65536);
+    EXPECT_EQ(state(), "attached");
+    engine.detach("a", false);
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 0U) << "there is no node";
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 200U * 65536);
+    engine.set_driver(make_driver());
+    ports.answer_all();
+    EXPECT_EQ(ports.on_disk.at("a").node_owner, 0U) << "everybody may open them";
+}
+
 TEST_F(EngineInstances, a_new_instance_whose_end_was_missed_ends_the_old_one) {
     run();
     engine.machine_started("a", instance("a", 200));

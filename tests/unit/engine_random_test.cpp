@@ -169,6 +169,7 @@ private:
         if (kind == 0) driver = {};
         if (kind == 1) driver.gpus.resize(1);
         if (kind == 2) driver.kernel_version = "999.42.01";
+        if (chance(30)) driver.node_mode = 0660;
         trail_.back() += " driver " + driver.kernel_version + "/" + driver.userspace_version;
         engine_.set_driver(driver);
         return "";
@@ -291,7 +292,10 @@ private:
         const bool shall_close = truth.instance && truth.revoked && !truth.open.empty();
         EXPECT_TRUE(!shall_close || call.verb == "grant" || call.verb == "release")
             << "a detach closes before anything else";
-        if (call.verb != "expose" || !truth.instance) return;
+        if (call.verb != "expose") return;
+        const bool is_of_guest = truth.instance && call.plan.is_restricted();
+        EXPECT_EQ(call.plan.node_owner, is_of_guest ? ports_.find_root(*truth.instance) : 0) << "nodes of " << name;
+        if (!truth.instance) return;
         for (const DeviceNode& node : truth.disk.nodes)
             EXPECT_FALSE(contains(truth.open, node) && !contains(call.plan.nodes, node))
                 << node.name << " goes from " << name << " before its rule is closed";

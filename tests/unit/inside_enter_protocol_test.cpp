@@ -30,6 +30,14 @@ TEST(OurMounts, are_not_those_of_a_file_system_that_went) {
     EXPECT_TRUE(shows_our_mounts(old + store + present, makedev(0, 46)));
 }
 
+TEST(UserMap, says_what_user_a_guests_root_is) {
+    EXPECT_EQ(root_in_map("         0  524288      65536\n"), 524288U);
+    EXPECT_EQ(root_in_map("         0          0 4294967295\n"), 0U) << "without user namespaces";
+    EXPECT_EQ(root_in_map("      1000       1000          1\n         0     524288       1000\n"), 524288U);
+    EXPECT_EQ(root_in_map("      1000       1000          1\n"), 0U) << "a guest without root";
+    for (const char* text : {"", "0", "0 524288", "0 524288 0", "root"}) EXPECT_EQ(root_in_map(text), 0U) << text;
+}
+
 TEST(SetupState, has_the_epoch_and_the_sentences) {
     const auto state = parse_setup_state("epoch=1763\nnote: this guest has no /usr/bin\nerror: no ldconfig\nnote: b\n");
     ASSERT_TRUE(state);

@@ -56,6 +56,18 @@ TEST(Planning, gives_modeset_for_display_only) {
     EXPECT_THAT(names_of(all_nodes(driver)), Contains("nvidia-modeset")) << "the probe tries it for everybody";
 }
 
+TEST(Planning, nodes_have_the_hosts_mode_and_what_has_none_is_not_restricted) {
+    Driver driver = make_driver();
+    driver.node_mode = 0660;
+    const Plan plan = make_plan(make_policy("a"), driver, generation, image, false).plan;
+    EXPECT_EQ(plan.node_mode, 0660U);
+    EXPECT_TRUE(plan.is_restricted());
+    EXPECT_FALSE(make_plan(make_policy("a"), driver, generation, image, true).plan.is_restricted()) << "detached";
+    EXPECT_FALSE(make_plan(make_policy("a"), make_driver(), generation, image, false).plan.is_restricted());
+    driver.node_mode = 0664;
+    EXPECT_TRUE(make_plan(make_policy("a"), driver, generation, image, false).plan.is_restricted()) << "reading alone";
+}
+
 TEST(Planning, gpus_none_is_nothing_at_all) {
     const Planned planned = make_plan(make_policy("a", {}), make_driver(), generation, image, false);
     EXPECT_FALSE(planned.plan.present);

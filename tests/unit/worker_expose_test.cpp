@@ -63,6 +63,41 @@ TEST_F(ExposeWorker, a_granted_machine_has_nodes_rules_and_the_driver) {
     EXPECT_EQ(status.st_mode & 07777, 0666U) << "the umask does not count";
 }
 
+TEST_F(ExposeWorker, nodes_that_are_not_for_everybody_are_given_to_the_guests_root) {
+    if (!is_root()) GTEST_SKIP() << "mknod needs root";
+    host.driver.node_mode = 0660;
+    host.find_root = [](const std::string& machine) { return machine == "a" ? 524288U : 0U; };
+    Plan plan = granted();
+    plan.node_mode = 0660;
+    EXPECT_THAT(text_of(run(plan).changes), Contains("create " + machine_dir + "/dev/nvidia0 node 195:0, 0660 of 0"));
+    plan.node_owner = 524288;
+    const Exposed given = run(plan);
+    EXPECT_THAT(text_of(given.changes),
+                ElementsAre("replace " + machine_dir + "/dev/nvidia-uvm node 510:0, 0660 of 524288",
+                            "replace " + machine_dir + "/dev/nvidia-uvm-tools node 510:1, 0660 of 524288",
+                            "replace " + machine_dir + "/dev/nvidia0 node 195:0, 0660 of 524288",
+                            "replace " + machine_dir + "/dev/nvidiactl node 195:255, 0660 of 524288"));
+    EXPECT_FALSE(given.units_changed);
+    struct stat status{};
+    ASSERT_EQ(::lstat(tree.at("/host" + machine_dir + "/dev/nvidia0").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0660U);
+    EXPECT_EQ(status.st_uid, 524288U);
+    EXPECT_THAT(run(plan).changes, IsEmpty());
+}
+
+TEST_F(ExposeWorker, refuses_another_mode_than_the_hosts_and_another_owner_than_the_guests_root) {
+    host.driver.node_mode = 0660;
+    host.find_root = [](const std::string&) { return 524288U; };
+    EXPECT_EQ(run(granted()).failure, "nodes of mode 0666 are not what the NVIDIA kernel module was told (0660)");
+    Plan plan = granted();
+    plan.node_mode = 0660;
+    plan.node_owner = 1000;
+    EXPECT_EQ(run(plan).failure, "user 1000 is not the root of a");
+    host.find_root = [](const std::string&) -> unsigned { throw std::runtime_error("a is not running"); };
+    EXPECT_EQ(run(plan).failure, "a is not running");
+    EXPECT_EQ(run(prepared()).failure, "") << "without nodes there is nothing to own";
+}
+
 TEST_F(ExposeWorker, a_second_run_changes_nothing) {
     const Plan plan = is_root() ? granted() : prepared();
     const Exposed first = run(plan);

@@ -146,12 +146,32 @@ TEST_F(WorkerTree, something_else_in_a_directorys_place_gives_way) {
 
 TEST_F(WorkerTree, makes_device_nodes_by_number) {
     if (::geteuid() != 0) GTEST_SKIP() << "mknod needs root";
-    const Entry node{EntryKind::node, "/run/dev/nvidia0", "", {"nvidia0", 195, 0}};
+    const Entry node{EntryKind::node, "/run/dev/nvidia0", "", {"nvidia0", 195, 0}, 0666};
     tree.make(node);
     EXPECT_TRUE(tree.holds(node));
-    EXPECT_FALSE(tree.holds({EntryKind::node, "/run/dev/nvidia0", "", {"nvidia0", 195, 1}}));
+    EXPECT_FALSE(tree.holds({EntryKind::node, "/run/dev/nvidia0", "", {"nvidia0", 195, 1}, 0666}));
     ::chmod(temporary.at("/root/run/dev/nvidia0").c_str(), 0660);
     EXPECT_FALSE(tree.holds(node)) << "a guest may have changed the mode";
+}
+
+TEST_F(WorkerTree, gives_a_device_node_its_mode_and_owner) {
+    if (::geteuid() != 0) GTEST_SKIP() << "mknod needs root";
+    const Entry node{EntryKind::node, "/run/dev/nvidia0", "", {"nvidia0", 195, 0}, 0660, 524288};
+    Entry of_the_host = node;
+    of_the_host.owner = 0;
+    tree.make(of_the_host);
+    EXPECT_FALSE(tree.holds(node));
+    tree.make(node);
+    EXPECT_TRUE(tree.holds(node));
+    const std::string path = temporary.at("/root/run/dev/nvidia0");
+    struct stat status{};
+    ASSERT_EQ(::lstat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0660U) << "the umask does not count";
+    EXPECT_EQ(status.st_uid, 524288U);
+    EXPECT_EQ(status.st_gid, 524288U);
+    ASSERT_EQ(::chown(path.c_str(), 524288, 44), 0);
+    EXPECT_FALSE(tree.holds(node)) << "the group counts";
+    EXPECT_FALSE(tree.holds(of_the_host));
 }
 
 TEST_F(WorkerTree, shares_a_file_by_hard_links) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "setup.h"
@@ -15,6 +16,8 @@
 #define NODES OFFER "/dev"
 #define NAME_SIZE (2 * NAME_MAX + 2) /* "nvidia-caps/nvidia-cap1" */
 #define PATH_SIZE (NAME_SIZE + 64)
+#define WAIT_MILLISECONDS 2000
+#define PAUSE_MILLISECONDS 10
 
 static bool is_kind(const char* path, mode_t kind) {
     struct stat status;
@@ -43,6 +46,14 @@ static void link_node(const char name[static NAME_SIZE]) {
     free(present);
 }
 
+/* Nodes that are not for everybody are this guest's root's as soon as the host has heard who that is, which may be a
+ * moment after the guest's start. Without the host's daemon they stay as they are, and nothing waits much longer. */
+static void wait_until_given(const char* node) {
+    static int tries;
+    while (access(node, R_OK | W_OK) < 0 && errno == EACCES && tries++ < WAIT_MILLISECONDS / PAUSE_MILLISECONDS)
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MILLISECONDS * 1000000L}, NULL);
+}
+
 static void link_offered(const char* below) {
     char source[PATH_SIZE], path[PATH_SIZE];
     snprintf(source, sizeof source, NODES "%s%s", *below ? "/" : "", below);
@@ -53,6 +64,7 @@ static void link_offered(const char* below) {
         snprintf(name, sizeof name, "%s%s%s", below, *below ? "/" : "", names.items[i]);
         snprintf(path, sizeof path, NODES "/%s", name);
         if (is_kind(path, S_IFCHR)) {
+            wait_until_given(path);
             link_node(name);
         } else if (!*below && is_kind(path, S_IFDIR)) {
             snprintf(path, sizeof path, "/dev/%s", name);

@@ -71,6 +71,55 @@ each_choice_of_users_works() {
     done
 }
 
+# As on the host, where the kernel module was told so.
+nodes_that_are_for_root_alone_are_for_the_guests_root_alone() {
+    _simulated_only
+    local users root
+    _driver --mode 660
+    cuda-nspawnctl refresh
+    for users in pick no; do
+        _make_guest
+        _settings '[Exec]' "PrivateUsers=$users"
+        _works
+        root=$(awk '$1 == 0 { print $2 }' "/proc/$(leader_of "$guest")/uid_map")
+        same "its nodes" "$(_nodes_of_the_guest)" "660 $root $root"
+        has Checks "$(property "$guest" Checks)" 'the device nodes are for root and its group alone (mode 0660)'
+        has "another user of it" "$(_opens_as_another_user 2>&1)" "Permission denied"
+        if [ "$users" = no ]; then break; fi
+        same "its root" "$((root > 0))" 1
+        end_machines "$guest"
+        wait_until 10 _nodes_are "660 0 0"
+        _starts_before_the_daemon_hears_of_it
+        _leaves_no_trace
+    done
+    # The module is loaded anew, without that parameter, while the guest runs.
+    _driver
+    wait_until 10 _nodes_are "666 0 0"
+    wait_until 10 property_has "$guest" Checks 'user 65534 sees 1 GPU'
+    is_attached "$guest"
+    same "another user of it" "$(_opens_as_another_user)" open
+    _leaves_no_trace
+}
+
+# Its set-up waits for the nodes, and so does what needs them.
+_starts_before_the_daemon_hears_of_it() {
+    local early=/var/lib/machines/$guest/early has_waited=yes
+    sed -i "s|^ExecStart=|ExecStartPre=/bin/touch /early\n&|" "${early%/*}/etc/systemd/system/early-cuda.service"
+    systemctl kill --signal=STOP cuda-nspawnd
+    systemctl start "systemd-nspawn@$guest"
+    if wait_until 1 test -e "$early"; then has_waited=no; fi
+    systemctl kill --signal=CONT cuda-nspawnd
+    same "that it waited" "$has_waited" yes
+    wait_until 30 has_booted "$guest"
+    same "the service that needs CUDA after sysinit.target" "$(_early_service)" success
+}
+
+_nodes_of_the_guest() { find "/run/cuda-nspawn/machines/$guest/dev" -type c -printf '%m %U %G\n' | sort -u; }
+_nodes_are() { [ "$(_nodes_of_the_guest)" = "$1" ]; }
+_opens_as_another_user() {
+    in_guest "$guest" setpriv --reuid=1000 --regid=1000 --clear-groups sh -c 'exec 3<>/dev/nvidia0 && echo open' || :
+}
+
 # Its files belong to users that it does not have, so its root may write nearly nothing.
 a_guest_whose_root_owns_nothing_works() {
     _make_guest
