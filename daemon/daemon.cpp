@@ -170,7 +170,16 @@ void Daemon::look_if_due() {
 
 void Daemon::refresh(const std::string& cause) {
     refresh_driver(cause);
+    if (!seen_.has_uvm()) load_modules();
     verify_all(cause);
+}
+
+// As PID 1 did it before the daemon's start. Only when somebody asks: an admin may have unloaded them.
+void Daemon::load_modules() {
+    systemd_.run_job("StartUnit", "cuda-nspawn-modules.service", [this](const std::string& failure) {
+        if (!failure.empty()) return log(Severity::warning, "", failure);
+        refresh_driver("modules");
+    });
 }
 
 void Daemon::verify_all(const std::string& cause) {

@@ -47,6 +47,7 @@ private:
     void refresh_driver(const std::string& cause);
     void look_if_due();
     void refresh(const std::string& cause);
+    void load_modules();
     void verify_all(const std::string& cause);
     void verify_after_sleep();
     HostChanges::Handlers change_handlers();

@@ -270,6 +270,32 @@ TEST_F(BusChanges, a_refresh_with_nothing_to_mend_changes_nothing) {
     EXPECT_THAT(said, HasSubstr("what the machines have is verified (refresh)"));
 }
 
+TEST_F(BusChanges, a_refresh_has_missing_modules_loaded_and_nothing_else_has) {
+    const std::string load_modules = "StartUnit cuda-nspawn-modules.service";
+    unload();
+    host->add_policy("b", "gpus: [0]\n");
+    start_daemon();
+    ASSERT_TRUE(wait_for_state("b", "blocked"));
+    EXPECT_EQ(systemd->count(load_modules), 0U) << "PID 1 did that before";
+    systemd->set("cuda-nspawn-modules", {.held = true});
+    call<>("Refresh", Options{});
+    ASSERT_TRUE(wait_until([&] { return systemd->holds("cuda-nspawn-modules"); }));
+    load();
+    systemd->finish("cuda-nspawn-modules");
+    EXPECT_TRUE(wait_for_state("b", "ready")) << "without a word of the kernel";
+    EXPECT_TRUE(wait_for_log("the NVIDIA kernel module was loaded: 999.42.01, 2 GPUs (modules)"));
+    call<>("Refresh", Options{});
+    call<>("Reload");  // answered after what was begun
+    EXPECT_EQ(systemd->count(load_modules), 1U);
+
+    unload();
+    systemd->set("cuda-nspawn-modules", {.error = "Unit cuda-nspawn-modules.service is masked."});
+    call<>("Refresh", Options{});
+    EXPECT_TRUE(wait_for_log("Unit cuda-nspawn-modules.service is masked."));
+    EXPECT_TRUE(wait_for_state("b", "blocked"));
+    EXPECT_EQ(systemd->count(load_modules), 2U) << "once a refresh";
+}
+
 TEST_F(BusChanges, a_refresh_is_told_with_its_cause_in_one_line) {
     start_daemon();
     call<>("Refresh", Options{{"cause", sdbus::Variant("the package manager\nchanged a driver")}});

@@ -187,7 +187,7 @@ void FakeSystemd::perform(const Job& job) {
         else
             failed_[job.unit] = job.behaviour.result;
     }
-    if (job.unit.starts_with("cuda-nspawn-")) {
+    if (job.unit.starts_with("cuda-nspawn-") && job.unit.find('@') != std::string::npos) {
         write_report(job);
     } else if (done) {
         const std::lock_guard lock(mutex_);

@@ -52,6 +52,43 @@ without_uvm_machines_boot_and_are_told() {
     _works_again
 }
 
+# As where the files have another name (Debian: nvidia-current), by modprobe.d. Here it is the simulated module that comes.
+a_refresh_loads_missing_modules_and_has_the_hosts_nodes_made() {
+    _simulated_only
+    local configuration=/run/modprobe.d/lab.conf program=/usr/local/bin/nvidia-modprobe log=/run/lab-modules before
+    before=$(property "$thirteen" LastSelfTest)
+    _driver --without-uvm
+    wait_until 10 property_is "$thirteen" State blocked
+    mkdir -p "${configuration%/*}"
+    cat >"$configuration" <<END
+install nvidia echo nvidia \$CMDLINE_OPTS >>$log
+install nvidia-uvm modprobe nvidia ; modprobe nvidia-current-uvm \$CMDLINE_OPTS
+install nvidia-current-uvm echo nvidia-uvm >>$log; $simulated $BUILD_DIR
+END
+    printf '#!/bin/sh\necho "$0 $*" >>%s\n' "$log" >"$program"
+    chmod +x "$program"
+    cuda-nspawnctl refresh
+    wait_for_verdict "$thirteen" "$before"
+    wait_until 10 grep -q -- '-u -c 0' "$log"
+    rm "$configuration" "$program"
+    same "what was called" "$(cat "$log")" "nvidia
+nvidia
+nvidia-uvm
+$program -c 255 -c 0 -c 1 -c 3
+$program -u -c 0"
+    rm "$log"
+}
+
+# Of a number that was nvidia-uvm's at an earlier boot.
+a_stale_node_of_the_host_is_nothing_to_a_machine() {
+    _simulated_only
+    rm /dev/nvidia-uvm
+    mknod -m 666 /dev/nvidia-uvm c 1 3
+    systemctl reload "cuda-nspawn@$thirteen"
+    is_attached "$thirteen"
+    _driver
+}
+
 between_a_package_upgrade_and_the_modules_reload_machines_keep_what_they_have() {
     _simulated_only
     local face
