@@ -81,7 +81,7 @@ TestRun test(const TestRequest& request, const RunningMachine& machine, const Le
 
 Tested enter(const TestRequest& request, const EnterPlaces& places, const EnterLimits& limits) {
     ::signal(SIGPIPE, SIG_IGN);
-    const RunningMachine machine = find_machine(request.machine, places.proc);
+    const RunningMachine machine = find_machine_to_enter(request.machine, places.proc);
     const LeafCgroup cgroup(places.cgroups, machine.cgroup);
     Tested tested;
     // The probe first: its proof does not depend on what the guest does.

@@ -99,9 +99,8 @@ void wait_until_it_runs(const RunningMachine& machine, const std::filesystem::pa
 
 // The number that machined gave could have been used again since, so what it stands for is read back: a process of
 // this unit that is PID 1 of its namespace. The pidfd is alive afterwards, so what was read is of this very process.
-void check_leader(RunningMachine& machine, const std::filesystem::path& proc) {
+void check_leader(const RunningMachine& machine, const std::filesystem::path& proc) {
     const std::filesystem::path directory = proc / std::to_string(machine.leader);
-    wait_until_it_runs(machine, directory / "comm");
     const std::string status = read_proc(directory / "status");
     const std::string cgroup = unified_cgroup(read_proc(directory / "cgroup"));
     if (!machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", machine.name));
@@ -112,8 +111,6 @@ void check_leader(RunningMachine& machine, const std::filesystem::path& proc) {
     if (!ids.ends_with("\t1"))
         throw std::runtime_error(
             fmt::format("{} has no process namespace of its own, so it cannot be entered safely", machine.name));
-    const std::string bounding = status_field(status, "CapBnd");
-    std::from_chars(bounding.data(), bounding.data() + bounding.size(), machine.capabilities, 16);
 }
 
 }  // namespace
@@ -153,6 +150,16 @@ RunningMachine find_machine(const std::string& name, const std::filesystem::path
     machine.pidfd = FileDescriptor(static_cast<int>(::syscall(SYS_pidfd_open, machine.leader, 0)));
     if (!machine.pidfd || machine.cgroup.size() < 2) throw std::runtime_error(fmt::format("{} is not running", name));
     check_leader(machine, proc);
+    return machine;
+}
+
+RunningMachine find_machine_to_enter(const std::string& name, const std::filesystem::path& proc) {
+    RunningMachine machine = find_machine(name, proc);
+    const std::filesystem::path directory = proc / std::to_string(machine.leader);
+    wait_until_it_runs(machine, directory / "comm");
+    const std::string bounding = status_field(read_proc(directory / "status"), "CapBnd");
+    std::from_chars(bounding.data(), bounding.data() + bounding.size(), machine.capabilities, 16);
+    if (!machine.is_alive()) throw std::runtime_error(fmt::format("{} is just ending", name));
     return machine;
 }
 

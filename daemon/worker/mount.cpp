@@ -169,7 +169,7 @@ void give_mounts(const RunningMachine& machine, const MountPlaces& places) {
 }  // namespace
 
 bool mount_into(const std::string& name, const MountPlaces& places) {
-    const RunningMachine machine = find_machine(name, places.proc);
+    const RunningMachine machine = find_machine_to_enter(name, places.proc);
     const bool has_mounts = has_our_mounts(machine, places.machines, places.proc);
     if (!has_mounts) give_mounts(machine, places);
     return have_set_up_done(machine, has_mounts, places);
