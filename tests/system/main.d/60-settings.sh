@@ -29,16 +29,6 @@ an_admins_settings_file_works_together_with_ours_and_is_not_touched() {
     same "the admin's file" "$(_fingerprint "$settings")" "$before"
 }
 
-a_change_of_the_admins_settings_file_is_followed() {
-    end_machines "$eleven"
-    sed -i s,/mnt,/srv, "$settings"
-    # The machine's own start does not ask us.
-    wait_until 10 grep -q :/srv "/run/cuda-nspawn/settings/$eleven.nspawn"
-    systemctl start "$(unit_of "$eleven")"
-    wait_for_verdict "$eleven" 0
-    same "the admin's bind" "$(in_guest "$eleven" cat /srv/file)" 'from the admin'
-}
-
 our_own_settings_file_that_somebody_removes_is_made_again() {
     local ours=/run/systemd/nspawn/$thirteen.nspawn
     rm "$ours"
