@@ -268,6 +268,111 @@ device_rules() { systemctl show --property=DeviceAllow --value "$(unit_of "$1")"
 
 has_no_rules_of_ours() { lacks "DeviceAllow of $(unit_of "$1")" "$(device_rules "$1")" /dev/char/; }
 
+# --- a guest's root file system --------------------------------------------------------------------------------------
+
+# One or two lines per file, the path first. Directories' sizes say nothing, nor does the time of the loader's cache; some
+# names are new each time.
+manifest_of() {    # DIRECTORY
+    (
+        cd "$1"
+        find . -xdev -path ./etc/ld.so.cache -prune -o -printf '%P\tis %y %m %U:%G %T@ %l\n'
+        find . -xdev -type f -print0 | xargs -0 sha256sum | sed -E 's,^\\?([0-9a-f]+)  \./(.*),\2\tholds \1,'
+    ) | sed -E 's,(systemd-private-|system@)[^/\t]*,\1…,' | sort
+}
+
+manifest() {    # MACHINE
+    local root=/var/lib/machines/$1
+    if [ -d "$root" ]; then
+        manifest_of "$root"
+    elif is_running "$1"; then
+        manifest_of "/proc/$(leader_of "$1")/root/"
+    else
+        _manifest_of_image "$root.raw"
+    fi
+}
+
+_manifest_of_image() (    # FILE
+    place=$(mktemp -d)
+    mount -o loop,ro "$1" "$place"
+    trap 'umount "$place" && rmdir "$place"' EXIT
+    manifest_of "$place"
+)
+
+# What differs between one and the next of them.
+_changed_paths() {    # MANIFEST…
+    while [ $# -gt 1 ]; do
+        comm -3 "$1" "$2"
+        shift
+    done | sed -E 's,^\t,,; s,\t.*,,' | sort -u
+}
+
+# The machine loses its power, so nothing in it is undone. (A killed nspawn could not be started again at once.)
+kill_machine() {    # MACHINE
+    kill -KILL "$(leader_of "$1")"
+    wait_until 30 is_down "$1"
+}
+
+# Nothing of ours is in it after a detach, after the end, and after the first start and end that follow a kill. What the
+# machine changes by itself is found by a control: the same without us.
+root_file_system_stays() (    # MACHINE
+    machine=$1
+    at=$(mktemp -d)
+    cd "$at"
+    boot "$machine"
+    # The cache that it came with may name what is not there.
+    in_guest "$machine" sh -c 'ldconfig -X && rm -rf /var/cache/ldconfig'
+    end_machines "$machine"
+    manifest "$machine" >begin
+    boot "$machine"
+    manifest "$machine" >up
+    end_machines "$machine"
+    manifest "$machine" >down
+    boot "$machine"
+    kill_machine "$machine"
+    manifest "$machine" >killed
+    boot "$machine"
+    end_machines "$machine"
+    manifest "$machine" >mended
+    _changed_paths begin up down killed mended >by-itself
+
+    policy "$machine" 'gpus: all'
+    systemctl start "cuda-nspawn@$machine"
+    wait_until 30 has_booted "$machine"
+    manifest "$machine" >attached
+    has "what differs while attached" "$(_changed_paths up attached)" etc/ld.so.conf.d/00-cuda-nspawn.conf usr/bin/nvidia-smi
+    systemctl stop "cuda-nspawn@$machine"
+    wait_until 10 has_no_nodes "$machine"
+    manifest "$machine" >detached
+    _nothing_of_ours_differs "after stop" up detached
+    in_guest "$machine" ldconfig -X -C /run/ld.so.cache
+    in_guest "$machine" cmp /run/ld.so.cache /etc/ld.so.cache
+    # This may have made a file.
+    manifest "$machine" >detached-again
+    _changed_paths detached detached-again | sort -u - by-itself -o by-itself
+
+    systemctl start "cuda-nspawn@$machine"
+    is_attached "$machine"
+    end_machines "$machine"
+    manifest "$machine" >attached-down
+    _nothing_of_ours_differs "after the end" down attached-down
+
+    systemctl start "cuda-nspawn@$machine"
+    is_attached "$machine"
+    kill_machine "$machine"
+    manifest "$machine" >attached-killed
+    has "what a kill leaves" "$(_changed_paths killed attached-killed)" etc/ld.so.conf.d/00-cuda-nspawn.conf usr/bin/nvidia-smi
+    systemctl start "cuda-nspawn@$machine"
+    is_attached "$machine"
+    end_machines "$machine"
+    manifest "$machine" >attached-mended
+    _nothing_of_ours_differs "after a kill, a start and an end" mended attached-mended
+    rm -r "$at" "$policies/$machine.yaml"
+)
+
+_nothing_of_ours_differs() { same "what differs $1" "$(comm -23 <(_changed_paths "$2" "$3") by-itself)" ""; }
+
+has_no_nodes() { [ -z "$(in_guest "$1" find /dev ! -type d -name 'nvidia*')" ]; }    # MACHINE
+
 # --- the host --------------------------------------------------------------------------------------------------------
 
 gpus=$(find /proc/driver/nvidia/gpus -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)

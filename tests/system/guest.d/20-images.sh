@@ -59,6 +59,14 @@ a_raw_image_without_partitions_works() {
     _leaves_no_trace
 }
 
+a_raw_image_is_left_as_it_was() {
+    _wants mkfs.ext4
+    _make_image
+    mv "/var/lib/machines/.$guest.raw" "/var/lib/machines/$guest.raw"
+    root_file_system_stays "$guest"
+    _leaves_no_trace
+}
+
 # Where the kernel's own /dev (devtmpfs) is not there, as in the lab on many machines, nobody makes them.
 _makes_nodes_of_partitions() {
     local loop made=''

@@ -15,7 +15,7 @@ the_first_service_that_needs_cuda_finds_it_at_every_start() {
         # The next start finds: what an orderly end leaves; what a killed guest leaves; another driver; the first one again.
         case $((start % 4)) in
             0) end_machines "$guest" ;;
-            1) _is_killed ;;
+            1) kill_machine "$guest" ;;
             *)
                 end_machines "$guest"
                 version=999.$((80 + start % 4)).00
@@ -25,12 +25,6 @@ the_first_service_that_needs_cuda_finds_it_at_every_start() {
     done
     [ "${LAB_DRIVER:-simulated}" != simulated ] || _gets_driver 999.42.01
     _leaves_no_trace
-}
-
-# A guest that lost its power: nothing in it was undone. (A killed nspawn could not be started again at once.)
-_is_killed() {
-    kill -KILL "$(leader_of "$guest")"
-    wait_until 30 is_down "$guest"
 }
 
 _gets_driver() {    # VERSION

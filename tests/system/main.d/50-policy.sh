@@ -51,7 +51,7 @@ a_policy_that_is_removed_takes_everything_away() {
     wait_until 10 _has_no_rules "$thirteen"
     wait_until 10 _is_inactive "$thirteen"
     wait_until 10 test ! -e "/run/systemd/nspawn/$thirteen.nspawn"
-    wait_until 10 _has_no_nodes "$thirteen"
+    wait_until 10 has_no_nodes "$thirteen"
     same "the door" "$(door "$thirteen" "$(node_of 0)")" closed
     same "drop-ins" "$(find /run/systemd/system -path "*$thirteen*")" ""
     has "the answer" "$(refused cuda-nspawnctl attach "$thirteen" 2>&1)" "no policy for machine \"$thirteen\"" "$policies/$thirteen.yaml"
@@ -68,7 +68,7 @@ _has_no_rules() { [[ $(device_rules "$1") != */dev/char/* ]]; }
 
 gpus_none_is_a_refusal_by_name_and_closes_the_door() {
     policy "$thirteen" 'gpus: none'
-    wait_until 10 _has_no_nodes "$thirteen"
+    wait_until 10 has_no_nodes "$thirteen"
     same "the door" "$(door "$thirteen" "$(node_of 0)")" closed
     has_no_rules_of_ours "$thirteen"
     refused systemctl restart "cuda-nspawn@$thirteen"
