@@ -344,8 +344,7 @@ root_file_system_stays() (    # MACHINE
     wait_until 10 has_no_nodes "$machine"
     manifest "$machine" >detached
     _nothing_of_ours_differs "after stop" up detached
-    in_guest "$machine" ldconfig -X -C /run/ld.so.cache
-    in_guest "$machine" cmp /run/ld.so.cache /etc/ld.so.cache
+    loader_cache_is_the_guests_own "$machine"
     # This may have made a file.
     manifest "$machine" >detached-again
     _changed_paths detached detached-again | sort -u - by-itself -o by-itself
@@ -370,6 +369,11 @@ root_file_system_stays() (    # MACHINE
 )
 
 _nothing_of_ours_differs() { same "what differs $1" "$(comm -23 <(_changed_paths "$2" "$3") by-itself)" ""; }
+
+loader_cache_is_the_guests_own() {    # MACHINE
+    in_guest "$1" ldconfig -X -C /run/ld.so.cache
+    in_guest "$1" cmp /run/ld.so.cache /etc/ld.so.cache
+}
 
 has_no_nodes() { [ -z "$(in_guest "$1" find /dev ! -type d -name 'nvidia*')" ]; }    # MACHINE
 

@@ -8,10 +8,10 @@ rounds=${ROUNDS:-1}
 smi=/run/cuda-nspawn/driver/utility/bin/nvidia-smi
 
 # Whatever became of the case before.
-_make_guest() {
+_make_guest() {    # [SUITE]
     _leaves_no_trace
     systemctl --quiet reset-failed
-    _make trixie "$guest"
+    _make "${1:-trixie}" "$guest"
 }
 
 # What a settings file of the admin's says, a line each.
