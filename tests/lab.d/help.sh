@@ -5,8 +5,8 @@ help() {
     cat <<END
 usage: tests/lab VERB [ARGUMENTS]
 
-Makes a Debian 13 host with its own systemd in namespaces on this machine, with Debian 11, 12 and 13 guests, and builds,
-runs and tests cuda-nspawn in it. A real NVIDIA driver is used where the machine has one, else a simulated one.
+Makes a Debian 13 host with its own systemd in namespaces on this machine, with Debian 11, 12, 13 and sid guests, and
+builds, runs and tests cuda-nspawn in it. A real NVIDIA driver is used where the machine has one, else a simulated one.
 
   demo      the main job, from start to verdict, on two guests of different distributions
   test      the suites; all of them, or those named

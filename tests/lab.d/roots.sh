@@ -5,7 +5,7 @@
 # digest. A tree is built under a temporary name and renamed, so what has the final name is complete, and a lock per
 # tree lets other checkouts wait for the one that builds it.
 
-guest_suites=(bullseye bookworm trixie)
+guest_suites=(bullseye bookworm trixie sid)    # sid as it was when its tree was made
 
 # The host of the lab at run time …
 host_packages=(systemd systemd-sysv systemd-container libpam-systemd dbus dbus-daemon polkitd udev
