@@ -1,13 +1,13 @@
 # shellcheck shell=bash disable=SC2154 # the parts of the bench share its variables
-# From systemctl start to the guest and the verdict; discovery; the daemon at rest.
+# From systemctl start to the guest and the verdict, and what of it is our set-up; discovery; the daemon at rest.
 
-with=bench-with without=bench-without
+with=bench-with without=bench-without timed=bench-timed
 self_test=/usr/lib/cuda-nspawn/inside/self-test
 
 clean_start() {
-    rm -f "$policies/$with.yaml"
-    end_machines $with $without
-    rm -rf /var/lib/machines/$with /var/lib/machines/$without
+    rm -f "$policies/$with.yaml" "$policies/$timed.yaml"
+    end_machines $with $without $timed
+    rm -rf /var/lib/machines/$with /var/lib/machines/$without /var/lib/machines/$timed
 }
 
 # When the guest had reached all that it starts at boot, by its own systemd, whose clock is the host's.
@@ -25,7 +25,10 @@ time_start() {    # MACHINE
     wait_until 30 has_come_up "$1"
     echo $(($(finish_time "$1") - begin)) >>"$samples/$1-up"
     # The verdict comes beside; the next round begins when it is there.
-    [ "$1" = $without ] || wait_until 30 systemctl --quiet is-active "cuda-nspawn@$1"
+    if [ "$1" = $with ]; then
+        wait_until 30 systemctl --quiet is-active "cuda-nspawn@$1"
+        note_set_up
+    fi
     end_machines "$1"
 }
 
@@ -43,13 +46,46 @@ time_self_test() {
     note_time self-test "$begin"
 }
 
+# A guest whose ldconfig notes how long it took.
+make_timed() {
+    local ldconfig=/var/lib/machines/$timed/usr/sbin/ldconfig
+    lab-guest "$suite" $timed
+    mv "$ldconfig" "$ldconfig.timed"
+    cat >"$ldconfig" <<'END'
+#!/bin/bash
+begin=${EPOCHREALTIME/./}
+/usr/sbin/ldconfig.timed "$@" || exit
+echo $((${EPOCHREALTIME/./} - begin)) >/run/ldconfig-time
+END
+    chmod 755 "$ldconfig"
+    policy $timed 'gpus: [0]'
+    wait_until 60 property_is $timed State ready
+}
+
+time_ldconfig() {
+    systemctl start cuda-nspawn@$timed
+    wait_until 30 has_come_up $timed
+    in_guest $timed cat /run/ldconfig-time >>"$samples/ldconfig"
+    end_machines $timed
+}
+
+monotonic() { in_guest $with systemctl show --value --property="$1TimestampMonotonic" "${@:2}"; }    # WHAT [UNIT]
+
+# By the guest's systemd: its boot, and our set-up in it.
+note_set_up() {
+    local unit=cuda-nspawn-setup.service
+    echo $(($(monotonic ExecMainExit $unit) - $(monotonic ExecMainStart $unit))) >>"$samples/set-up"
+    echo $(($(monotonic Finish) - $(monotonic Userspace))) >>"$samples/guest-boot"
+}
+
 measure_start() {
     local round discovery floor files
     clean_start
     lab-guest "$suite" $with $without
     policy $with 'gpus: [0]'
     wait_until 60 property_is $with State ready
-    for machine in $with $without; do boot "$machine"; end_machines "$machine"; done    # first boots write more
+    make_timed
+    for machine in $with $without $timed; do boot "$machine"; end_machines "$machine"; done    # first boots write more
     $self_test quick >/dev/null                                                     # warm
 
     for ((round = 1; round <= rounds; round++)); do
@@ -58,6 +94,7 @@ measure_start() {
         if ((round % 2)); then time_start $without; time_start $with; else time_start $with; time_start $without; fi
         time_verdict
         time_self_test
+        time_ldconfig
     done
     [ ! -t 2 ] || printf '\r\033[K' >&2
 
@@ -66,6 +103,8 @@ measure_start() {
     row 'systemctl start cuda-nspawn@, to the verdict' "$(median_of verdict)" ms \
         "$(awk "BEGIN { print $(median_of $without-up) + 1.25 * $(median_of self-test) }")" 1 \
         "guest boot + 1.25 x self-test, warm, on the host ($(median_of self-test) ms)"
+    row "the guest's set-up, before its sysinit.target" "$(median_of set-up)" ms "$(median_of guest-boot)" '' "its boot, of which the ratio is the share"
+    row "... in it the guest's own ldconfig" "$(median_of ldconfig)" ms "$(median_of guest-boot)" '' "its boot, of which the ratio is the share"
     read -r discovery floor files < <("$BUILD_DIR/tests/bench/discovery" 101)
     row 'driver discovery' "$(milliseconds "$discovery")" ms "$(milliseconds "$floor")" '' "reading the same once ($files files)"
     row 'driver discovery' "$(milliseconds "$discovery")" ms 105 0.1 'nvidia-ctk cdi generate 1.20 on an H200, as measured there'
