@@ -116,9 +116,13 @@ static int write_all(int file, const char* text) {
     return 0; /* no fsync: after a power cut the next run makes it again, and a boot shall not wait for a disk */
 }
 
+static int temporary_of(const char* path, char name[static PATH_MAX]) {
+    return (size_t)snprintf(name, PATH_MAX, "%s.cuda-nspawn~", path) < PATH_MAX ? 0 : ENAMETOOLONG;
+}
+
 int write_text(const char* path, const char* text) {
     char temporary[PATH_MAX];
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.cuda-nspawn~", path) >= sizeof temporary) return ENAMETOOLONG;
+    if (temporary_of(path, temporary) != 0) return ENAMETOOLONG;
     void* times = keep_times(path);
     unlink(temporary); /* of a run that was killed */
     int error = 0;
@@ -146,7 +150,7 @@ char* link_target(const char* path) {
 /* Replaces what is there in one step; the caller has made sure that it is ours. */
 int make_link(const char* path, const char* target) {
     char temporary[PATH_MAX];
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.cuda-nspawn~", path) >= sizeof temporary) return ENAMETOOLONG;
+    if (temporary_of(path, temporary) != 0) return ENAMETOOLONG;
     void* times = keep_times(path);
     unlink(temporary);
     int error = 0;
@@ -165,6 +169,12 @@ int remove_file(const char* path) {
     int error = unlink(path) < 0 ? errno : 0;
     restore_times(times);
     return error;
+}
+
+void remove_temporary(const char* path) {
+    char temporary[PATH_MAX];
+    struct stat status;
+    if (temporary_of(path, temporary) == 0 && lstat(temporary, &status) == 0) remove_file(temporary);
 }
 
 bool is_directory(const char* path) {

@@ -58,6 +58,7 @@ static bool is_wanted(const struct links* wanted, const char* path) {
 void remove_links(const struct list* recorded, const struct links* wanted) {
     for (size_t i = 0; i < recorded->count; i++) {
         const char* path = recorded->items[i];
+        remove_temporary(path);
         if (is_wanted(wanted, path)) continue;
         char* target = link_target(path);
         int error = target && is_ours(target) ? remove_file(path) : 0;

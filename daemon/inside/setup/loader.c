@@ -187,6 +187,7 @@ static int converge_fragment(const char* wanted, bool* changed) {
     char* present = read_text(FRAGMENT, TEXT_LIMIT);
     int error = 0;
     *changed = false;
+    remove_temporary(FRAGMENT);
     if (present && !is_our_text(present)) {
         if (wanted) error = EEXIST;
     } else if (!wanted) {
