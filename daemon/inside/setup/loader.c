@@ -4,10 +4,16 @@
  * comment lines, which generation the cache was made for and which links were made in the root file system: it is the
  * one file of ours that outlives a crash of the guest.
  *
+ * Where a guest has libraries of the driver's names in a directory that its /etc/ld.so.conf names before all fragments,
+ * these come first in the cache. Then the same ldconfig makes it once more, by a configuration of ours that names the
+ * driver first and includes the guest's. What else runs ldconfig there undoes that, so the cache is watched then.
+ *
  * Where that cannot be (a read-only /etc, no ld.so.conf.d, a fragment that nothing includes): a cache of our own below
  * /run, made by the same ldconfig and bound over /etc/ld.so.cache. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +30,7 @@
 #define AUXILIARY_DIRECTORY "/var/cache/ldconfig"
 #define AUXILIARY_CACHE AUXILIARY_DIRECTORY "/aux-cache"
 #define LINK_RECORD "# link "
+#define DRIVER OFFER "/driver/"
 #define TEXT_LIMIT ((size_t)1 << 20)
 #define LDCONFIG_SECONDS 30
 #define BOUND_NOTE "the loader uses a cache of ours, bound over %s: %s"
@@ -71,13 +78,60 @@ static char* wanted_fragment(bool offered, const struct links* links) {
     return text.data;
 }
 
+static char* read_cache(const char* cache, size_t* size) {
+    struct stat status;
+    if (stat(cache, &status) < 0 || status.st_size <= 0 || status.st_size > (64 << 20)) return NULL;
+    *size = (size_t)status.st_size;
+    return read_text(cache, *size);
+}
+
 /* The cache is binary, and its strings lie in it as they are. */
 static bool mentions_driver(const char* cache) {
-    static const char word[] = OFFER "/driver/";
-    struct stat status;
-    if (stat(cache, &status) < 0 || status.st_size <= 0 || status.st_size > (64 << 20)) return false;
-    char* data = read_text(cache, (size_t)status.st_size);
-    bool found = data && memmem(data, (size_t)status.st_size, word, sizeof word - 1);
+    size_t size;
+    char* data = read_cache(cache, &size);
+    bool found = data && memmem(data, size, DRIVER, strlen(DRIVER));
+    free(data);
+    return found;
+}
+
+/* The cache in the format that glibc reads since 2.2; in a file of both formats it is the second part. Offsets are
+ * counted from its beginning. Entries of one name and kind (`flags`) stand together, the one that is taken first. */
+#define CACHE_MAGIC "glibc-ld.so.cache1.1"
+struct cache_header {
+    char magic[20];
+    uint32_t count;
+    uint32_t unused[6];
+};
+struct cache_entry {
+    int32_t flags;
+    uint32_t name, path, version;
+    uint64_t hwcap;
+};
+
+/* The library of the guest's that its loader takes in the place of one of the driver's; false: there is none. */
+static bool finds_before_driver(char path[static PATH_MAX]) {
+    size_t size;
+    char *data = read_cache(CACHE, &size), *begin = data ? memmem(data, size, CACHE_MAGIC, strlen(CACHE_MAGIC)) : NULL;
+    size_t left = begin ? size - (size_t)(begin - data) : 0;
+    struct cache_header header = {0};
+    if (left >= sizeof header) memcpy(&header, begin, sizeof header);
+    if ((left - sizeof header) / sizeof(struct cache_entry) < header.count) header.count = 0;
+    const char *name = "", *taken = "";
+    int32_t flags = 0;
+    bool found = false;
+    for (uint32_t i = 0; i < header.count && !found; i++) {
+        struct cache_entry entry;
+        memcpy(&entry, begin + sizeof header + i * sizeof entry, sizeof entry);
+        if (entry.name >= left || entry.path >= left) break;
+        if (entry.flags != flags || strcmp(begin + entry.name, name) != 0) {
+            flags = entry.flags;
+            name = begin + entry.name;
+            taken = begin + entry.path;
+        } else if (begins_with(begin + entry.path, DRIVER) && !begins_with(taken, DRIVER)) {
+            found = true;
+            snprintf(path, PATH_MAX, "%s", taken);
+        }
+    }
     free(data);
     return found;
 }
@@ -112,9 +166,9 @@ static char* find_ldconfig(void) {
 }
 
 /* Without -X, ldconfig would also make and remove links in the guest's own library directories. */
-static bool rebuild_cache(char* reason, size_t size) {
+static bool rebuild_cache(char* conf, char* reason, size_t size) {
     char* ldconfig = find_ldconfig();
-    if (ldconfig) return run_ldconfig((char*[]){ldconfig, "-X", NULL}, reason, size);
+    if (ldconfig) return run_ldconfig((char*[]){ldconfig, "-X", "-f", conf, NULL}, reason, size);
     snprintf(reason, size, "this guest has no ldconfig");
     return false;
 }
@@ -150,26 +204,62 @@ static void drop_own_cache(void) {
     rmdir(LOADER_DIRECTORY);
 }
 
-/* `why` the usual way is closed. `include` keeps the relative patterns in the guest's ld.so.conf meaning what they do.
- */
-static void bind_own_cache(const char* fragment, const char* why) {
+/* What names the driver first, whatever the guest's own says. `include` keeps the relative patterns in that meaning
+ * what they do. */
+static char* own_conf(const char* fragment) {
     struct text conf = {0};
     append(&conf, "%s%s", fragment, access("/etc/ld.so.conf", F_OK) == 0 ? "include /etc/ld.so.conf\n" : "");
-    char* present = read_text(OWN_CONF, TEXT_LIMIT);
-    bool current = present && strcmp(present, conf.data) == 0 && !is_older(OWN_CACHE, OWN_CONF) && is_bound();
+    return conf.data;
+}
+
+static bool write_own_conf(const char* text) {
+    mkdir(LOADER_DIRECTORY, 0755);
+    int error = write_text(OWN_CONF, text);
+    if (error) fail("%s cannot be written: %s", OWN_CONF, strerror(error));
+    return !error;
+}
+
+/* Whether it is. */
+static bool put_driver_first(const char* fragment) {
+    char path[PATH_MAX], reason[1024], *conf = own_conf(fragment);
+    bool written = write_own_conf(conf);
+    free(conf);
+    if (!written) return false;
+    if (!rebuild_cache(OWN_CONF, reason, sizeof reason))
+        fail("the loader takes a library of this guest's in the place of the host's: %s", reason);
+    else if (finds_before_driver(path))
+        note("the loader takes %s in the place of the host's, wherever its directory is named: remove it", path);
+    else
+        return true;
+    return false;
+}
+
+static void watch_cache(void) {
+    char reason[1024];
+    if (access(SYSTEMD_SOCKET, F_OK) < 0) {
+        note("when ldconfig runs in this guest, it puts its own libraries before the host's: no systemd runs to watch it");
+        return;
+    }
+    if (run_program((char*[]){"/bin/systemctl", "--no-block", "start", "cuda-nspawn-loader.service", NULL},
+                    SYSTEMCTL_SECONDS, reason, sizeof reason) < 0)
+        fail("when ldconfig runs in this guest, it puts its own libraries before the host's: %s", reason);
+}
+
+/* `why` the usual way is closed. */
+static void bind_own_cache(const char* fragment, const char* why) {
+    char *conf = own_conf(fragment), *present = read_text(OWN_CONF, TEXT_LIMIT);
+    bool current = present && strcmp(present, conf) == 0 && !is_older(OWN_CACHE, OWN_CONF) && is_bound();
     free(present);
     if (current) {
         note(BOUND_NOTE, CACHE, why);
-        free(conf.data);
+        free(conf);
         return;
     }
     char reason[1024];
-    mkdir(LOADER_DIRECTORY, 0755);
-    int error = write_text(OWN_CONF, conf.data);
-    free(conf.data);
-    if (error) {
-        fail("%s cannot be written: %s", OWN_CONF, strerror(error));
-    } else if (!rebuild_own_cache(reason, sizeof reason)) {
+    bool written = write_own_conf(conf);
+    free(conf);
+    if (!written) return;
+    if (!rebuild_own_cache(reason, sizeof reason)) {
         fail("the loader cannot learn of the driver: %s", reason);
     } else if (!mentions_driver(OWN_CACHE)) {
         fail("ldconfig found no library of the driver below %s/driver (%s)", OFFER, why);
@@ -204,7 +294,7 @@ static int converge_fragment(const char* wanted, bool* changed) {
 void converge_loader(bool offered, const struct links* links) {
     char* wanted = wanted_fragment(offered, links);
     bool driver = wanted && has_directories(wanted), changed;
-    char why[1024] = "";
+    char why[1024] = "", hidden[PATH_MAX];
     int error = converge_fragment(wanted, &changed);
     if (error) {
         snprintf(why, sizeof why, "%s cannot be %s: %s", FRAGMENT, wanted ? "written" : "removed",
@@ -214,12 +304,16 @@ void converge_loader(bool offered, const struct links* links) {
         if (!wanted) fail("%s", why);
     } else {
         if (is_bound()) unbind();
-        bool stale = changed || mentions_driver(CACHE) != driver || (driver && is_older(CACHE, FRAGMENT));
+        /* What a killed guest left may have the driver first because of us alone. */
+        bool unknown = driver && access(STATE_FILE, F_OK) < 0;
+        bool stale = changed || unknown || mentions_driver(CACHE) != driver || (driver && is_older(CACHE, FRAGMENT));
         char reason[768];
-        if (stale && !rebuild_cache(reason, sizeof reason))
+        if (stale && !rebuild_cache("/etc/ld.so.conf", reason, sizeof reason))
             snprintf(why, sizeof why, "%s", reason);
         else if (driver && !mentions_driver(CACHE))
             snprintf(why, sizeof why, "%s has no effect here", FRAGMENT);
+        else if (driver && finds_before_driver(hidden) && put_driver_first(wanted))
+            watch_cache();
         if (*why && !driver) fail("%s still names the driver: %s", CACHE, why);
     }
     if (driver && *why)
@@ -227,4 +321,14 @@ void converge_loader(bool offered, const struct links* links) {
     else
         drop_own_cache();
     free(wanted);
+}
+
+bool keep_driver_first(void) {
+    char hidden[PATH_MAX];
+    if (!finds_before_driver(hidden)) return true;
+    char* fragment = read_text(FRAGMENT, TEXT_LIMIT);
+    bool is_first = fragment && is_our_text(fragment) && put_driver_first(fragment);
+    drop_own_cache();
+    free(fragment);
+    return is_first;
 }

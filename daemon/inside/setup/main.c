@@ -1,6 +1,7 @@
 /* setup apply    make what is offered usable, take away what is offered no longer
  * setup refresh  the same for a running guest, where the set-up is in force; gathers quick changes
  * setup remove   take everything of ours away
+ * setup watch    keep the driver first in the loader's cache, whoever else runs ldconfig; ends by a signal only
  * setup revive   have a change taken over that a running guest did not notice by itself
  * setup adopt    have the guest's systemd load and start our units, in a guest that was started without our settings
  * setup attend   apply, where the guest has no systemd
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,10 +81,31 @@ static int remove_all(void) {
 }
 
 /* One at a time: the boot's run and a change of the host can meet. */
-void take_lock(void) {
+int take_lock(void) {
     int lock = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (lock < 0 || flock(lock, LOCK_EX) < 0)
         fprintf(stderr, "<4>cannot lock %s (%s), going on without\n", LOCK_FILE, strerror(errno));
+    return lock;
+}
+
+/* ldconfig renames the new cache over the old one, so it is the directory that is watched. All that happens there
+ * meanwhile is one reason to look. */
+static int watch(void) {
+    char events[4096];
+    int changes = inotify_init1(IN_CLOEXEC);
+    if (changes < 0 || inotify_add_watch(changes, "/etc", IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+        fail("/etc cannot be watched, so ldconfig may put this guest's libraries before the host's: %s",
+             strerror(errno));
+        return EXIT_FAILURE;
+    }
+    bool is_first;
+    do {
+        int lock = take_lock();
+        is_first = keep_driver_first();
+        if (lock >= 0) close(lock);
+        /* Where it cannot be, the next try would be the first one's own event. */
+    } while (is_first && (read(changes, events, sizeof events) > 0 || errno == EINTR));
+    return EXIT_FAILURE;
 }
 
 /* The host does the set-up from outside, as soon as it has heard of the guest. */
@@ -116,12 +139,15 @@ int main(int argc, char** argv) {
                           : strcmp(verb, "revive") == 0  ? revive
                           : strcmp(verb, "adopt") == 0   ? adopt
                           : strcmp(verb, "attend") == 0  ? attend
+                          : strcmp(verb, "watch") == 0   ? watch
                                                          : NULL;
     if (argc != 2 || !action) {
-        fprintf(stderr, "usage: setup apply|refresh|remove|revive|adopt|attend\n       setup run COMMAND...\n");
+        fprintf(stderr,
+                "usage: setup apply|refresh|remove|watch|revive|adopt|attend\n       setup run COMMAND...\n");
         return 2;
     }
     umask(022);
-    if (action == apply || action == refresh || action == remove_all) take_lock(); /* others may start these */
+    /* The others have somebody start these, or lock by themselves. */
+    if (action == apply || action == refresh || action == remove_all) take_lock();
     return action();
 }

@@ -62,6 +62,7 @@ void restore_times(void* times);
 
 /* run.c: 0, or what is wrong in `reason`. The program gets a clean environment and no descriptor of ours. */
 int run_program(char* const argv[], int seconds, char* reason, size_t reason_size);
+#define SYSTEMCTL_SECONDS 20
 
 /* The rest. `offered` false: nothing is to be there. */
 void converge_nodes(bool offered);
@@ -80,12 +81,14 @@ void make_links(const struct links* wanted);
 
 void recorded_links(struct list* links);
 void converge_loader(bool offered, const struct links* links);
+bool keep_driver_first(void); /* in the cache; false: it cannot be */
 
 /* main.c: the verb, with its exit status. */
 int apply(void);
-void take_lock(void);
+int take_lock(void); /* held until it is closed */
 
 /* systemd.c: verbs, each with its exit status. */
+#define SYSTEMD_SOCKET "/run/systemd/private"
 #define EXIT_NO_SYSTEMD 3 /* this program has done the set-up, and has to be asked again at each change */
 int adopt(void);
 int attend(void);

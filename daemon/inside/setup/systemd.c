@@ -12,9 +12,7 @@
 #include "setup.h"
 
 #define UNIT_DIRECTORY "/run/systemd/system"
-#define SYSTEMD_SOCKET "/run/systemd/private"
 #define SYSTEMD_SECONDS 40
-#define SYSTEMCTL_SECONDS 20
 
 static bool is_systemd(void) {
     char* name = read_text("/proc/1/comm", 64);
@@ -43,7 +41,7 @@ static bool wait_for_systemd(void) {
  * the guest's end. Restarted and not started: what is mounted now may be in the place of something that went. */
 int adopt(void) {
     static const char* const units[] = {"cuda-nspawn-setup.service", "cuda-nspawn-refresh.service",
-                                        "cuda-nspawn-refresh.path"};
+                                        "cuda-nspawn-refresh.path", "cuda-nspawn-loader.service"};
     char path[128], target[128], reason[1024];
     if (!is_systemd()) return set_up_for_it();
     if (!wait_for_systemd()) return EXIT_FAILURE;

@@ -9,6 +9,8 @@ _make_bare() {
     before=$(_tree_of_the_guest)
 }
 
+_tree_of_the_guest() { (cd "/var/lib/machines/$guest" && find etc usr -printf '%p %y %m %U %G %s %l\n' | sort | sha256sum); }
+
 # A command as a process of the guest's: in its cgroup, whose rules hold then, and in its namespaces.
 _inside() {    # COMMAND…
     local leader cgroup
