@@ -6,10 +6,8 @@ _make_bare() {
     _make_guest
     [ $# -eq 0 ] || "$@"
     install -m 755 "$BUILD_DIR/tests/system/compute" "/var/lib/machines/$guest/usr/local/bin/compute"
-    before=$(_tree_of_the_guest)
+    before=$(manifest "$guest")
 }
-
-_tree_of_the_guest() { (cd "/var/lib/machines/$guest" && find etc usr -printf '%p %y %m %U %G %s %l\n' | sort | sha256sum); }
 
 # A command as a process of the guest's: in its cgroup, whose rules hold then, and in its namespaces.
 _inside() {    # COMMAND…
@@ -41,7 +39,7 @@ _works_bare() {
     same "its door" "$(_bare_door)" open
     systemctl stop "cuda-nspawn@$guest"
     wait_until 10 _has_lost_all
-    same "the guest's files" "$(_tree_of_the_guest)" "$before"
+    same "the guest's files" "$(manifest "$guest")" "$before"
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
 }
@@ -124,7 +122,7 @@ a_guest_with_another_init_works() {
     wait_until 10 property_is "$guest" State attached
     policy "$guest" 'gpus: none'
     wait_until 10 _has_lost_all
-    same "the guest's files" "$(_tree_of_the_guest)" "$before"
+    same "the guest's files" "$(manifest "$guest")" "$before"
     _ends
     _leaves_no_trace
 }

@@ -39,7 +39,7 @@ the_hosts_libcuda_wins_over_a_copy_in_a_directory_that_is_named_before_all_fragm
     _the_hosts_libcuda_wins_over /opt/before/lib/libcuda.so.1
     _ldconfig_changes_nothing
     # What it finds then is the cache that it made itself.
-    _is_killed
+    kill_machine "$guest"
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
     wait_until 30 has_booted "$guest"

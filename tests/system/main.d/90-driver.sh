@@ -65,6 +65,7 @@ install nvidia echo nvidia \$CMDLINE_OPTS >>$log
 install nvidia-uvm modprobe nvidia ; modprobe nvidia-current-uvm \$CMDLINE_OPTS
 install nvidia-current-uvm echo nvidia-uvm >>$log; $simulated $BUILD_DIR
 END
+    # shellcheck disable=SC2016 # for that program's shell
     printf '#!/bin/sh\necho "$0 $*" >>%s\n' "$log" >"$program"
     chmod +x "$program"
     cuda-nspawnctl refresh
