@@ -69,6 +69,7 @@ std::string generation_of(const Object& object) {
     return object.machine().exposed ? object.machine().exposed->generation : "";
 }
 std::string unit_of(const Object& object) { return object.machine().instance ? object.machine().instance->unit : ""; }
+std::vector<std::string> warnings_of(const Object& object) { return object.machine().warnings(); }
 std::string verdict_of(const Object& object) { return std::string(to_string(object.machine().verdict.result)); }
 std::string verdict_text_of(const Object& object) { return object.machine().verdict.summary; }
 std::uint64_t last_self_test_of(const Object& object) { return object.machine().tested_usec; }
@@ -120,6 +121,7 @@ constexpr Shown shown[] = {{"State", text<state_of>},
                            {"Gpus", text<gpus_of>},
                            {"Generation", text<generation_of>},
                            {"Unit", text<unit_of>},
+                           {"Warnings", text<warnings_of>},
                            {"Verdict", text<verdict_of>},
                            {"VerdictText", text<verdict_text_of>},
                            {"Checks", text<last_self_test_of>},
@@ -163,6 +165,7 @@ const sd_bus_vtable table[] = {
     SD_BUS_PROPERTY("Gpus", "as", get<gpus_of>, 0, changes),
     SD_BUS_PROPERTY("Generation", "s", get<generation_of>, 0, changes),
     SD_BUS_PROPERTY("Unit", "s", get<unit_of>, 0, changes),
+    SD_BUS_PROPERTY("Warnings", "as", get<warnings_of>, 0, changes),
     SD_BUS_PROPERTY("Verdict", "s", get<verdict_of>, 0, changes),
     SD_BUS_PROPERTY("VerdictText", "s", get<verdict_text_of>, 0, changes),
     SD_BUS_PROPERTY("Checks", "a(ssds)", get<checks_of>, 0, changes),

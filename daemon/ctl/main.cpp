@@ -127,6 +127,8 @@ void print_machine(const std::string& path) {
         fmt::print("       GPU: {}\n", gpu);
     fmt::print("    Driver: {}\n", text(properties, "Generation"));
     fmt::print("      Unit: {}\n", text(properties, "Unit"));
+    for (const std::string& warning : properties.at("Warnings").get<std::vector<std::string>>())
+        fmt::print("   Warning: {}\n", warning);
     fmt::print("   Verdict: {}\n", text(properties, "VerdictText"));
     for (const auto& check :
          properties.at("Checks").get<std::vector<sdbus::Struct<std::string, std::string, double, std::string>>>())

@@ -112,6 +112,13 @@ bool Machine::lacks_mounts() const {
 
 bool Machine::only_opens() const { return granted && !granted_in_doubt && all_within(*granted, wanted_nodes()); }
 
+std::vector<std::string> Machine::warnings() const {
+    if (!policy || !policy->wants_gpus()) return {};
+    std::vector<std::string> all = guest_warnings;
+    all.insert(all.end(), notes.begin(), notes.end());
+    return all;
+}
+
 std::string Machine::obstacle() const {
     if (!policy && !policy_errors.empty()) return fmt::format("{}", to_string(policy_errors.front()));
     if (!policy)

@@ -56,7 +56,8 @@ struct Machine {
     std::vector<Plan> on_disk;    // those that may be there, whatever is known: the last, and the one under way
     bool half_exposed = false;    // a failed exposure may have changed files and units without saying so
     std::vector<std::string> expose_errors;
-    std::vector<std::string> notes;
+    std::vector<std::string> notes;           // of the settings' composing
+    std::vector<std::string> guest_warnings;  // of the last look
     std::uint64_t epoch = 0;
     bool reload_due = false;
     std::uint64_t rules_since_usec = 0;  // since when a start of the unit takes over the plan's rules; 0: it does not
@@ -91,7 +92,8 @@ struct Machine {
     bool is_granted() const { return exposed && !exposed->nodes.empty() && expose_errors.empty(); }
     std::vector<DeviceNode> wanted_nodes() const;  // what the running instance shall be able to open
     bool lacks_mounts() const;                     // or somebody who does the set-up now
-    bool only_opens() const;       // what the running instance can open is known, and all of it is wanted
+    bool only_opens() const;  // what the running instance can open is known, and all of it is wanted
+    std::vector<std::string> warnings() const;
     std::string obstacle() const;  // why there is nothing to grant; empty if there is
     State state(bool generation_pending) const;
     std::string state_text(bool generation_pending) const;

@@ -148,6 +148,12 @@ void Engine::on_looked(const std::string& name, Looked looked) {
     if (looked.failure.empty()) {
         machine.image = std::move(looked.image);
         replan(machine);
+        const bool known = machine.image->guest.has_value();
+        auto warnings = known ? guest_warnings(*machine.image->guest) : std::vector<std::string>();
+        // What was said is not said again.
+        if (machine.guest_warnings != warnings)
+            for (const std::string& warning : warnings) observer_.message(Severity::warning, name, warning);
+        machine.guest_warnings = std::move(warnings);
         if (const std::string text = machine.planned.obstacles.text(); !text.empty())
             observer_.message(Severity::warning, name, text);
     }

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "guest/bundled_cuda.hpp"
 #include "guest/libc_evidence.hpp"
+#include "guest/loader_configuration.hpp"
 #include "guest/os_release.hpp"
 #include "guest/printable.hpp"
 
@@ -56,6 +60,38 @@ Version parse_version(std::string_view text) {
 
 constexpr Version oldest_glibc{2, 17};  // what the self-test is linked for, and NVIDIA's libraries too
 
+std::string_view directory_of(std::string_view path) { return path.substr(0, path.rfind('/')); }
+
+// "libcuda.so.1 (535.183.01) and 2 more"
+std::string describe(const std::vector<const BundledLibrary*>& libraries) {
+    const BundledLibrary& first = *libraries.front();
+    std::string text = first.path.substr(first.path.rfind('/') + 1);
+    if (!first.version.empty()) text += fmt::format(" ({})", first.version);
+    if (libraries.size() > 1) text += fmt::format(" and {} more", libraries.size() - 1);
+    return text;
+}
+
+std::string warning_of(const std::string& directory, bool before, const std::vector<const BundledLibrary*>& libraries) {
+    constexpr std::size_t longest = 1024;
+    const std::string which = describe(libraries);
+    if (libraries.front()->kind == BundledKind::empty)
+        return printable(fmt::format("In the guest's {} there is {} of no bytes, as is left where something was bound "
+                                     "over it. Its loader's cache passes over that, but a program that looks there by "
+                                     "itself fails (\"file too short\"): remove it.",
+                                     directory, which),
+                         longest);
+    return printable(
+        fmt::format("The guest has its own {} in {}{}. A program that looks there by itself (LD_LIBRARY_PATH, RPATH) "
+                    "gets that one, and it has to fit the host's kernel module: remove it, or the package that it came "
+                    "with (dpkg -S or rpm -qf {}).",
+                    which, directory,
+                    before ? ", which its /etc/ld.so.conf names before all of ld.so.conf.d; the set-up puts the host's "
+                             "before it in the loader's cache all the same, after each run of ldconfig"
+                           : "; the host's comes before it in the loader's cache",
+                    libraries.front()->path),
+        longest);
+}
+
 }  // namespace
 
 Guest examine_guest(const GuestTree& tree) {
@@ -67,6 +103,12 @@ Guest examine_guest(const GuestTree& tree) {
     guest.architecture = std::move(evidence.architecture);
     guest.has_systemd = any_file(tree, {"/usr/lib/systemd/systemd", "/lib/systemd/systemd"});
     guest.has_ldconfig = any_file(tree, {"/sbin/ldconfig", "/usr/sbin/ldconfig", "/usr/bin/ldconfig"});
+    if (guest.libc != Libc::glibc) return guest;  // others have another loader
+    LoaderConfiguration loader = read_loader_configuration(tree, guest.architecture);
+    guest.library_directories = std::move(loader.directories);
+    guest.before_fragment = loader.before_fragment;
+    guest.bundled = find_bundled_libraries(tree, guest.library_directories, guest.architecture);
+    guest.toolkits = find_toolkits(tree);
     return guest;
 }
 
@@ -112,6 +154,20 @@ std::optional<std::string> guest_problem(const Guest& guest, std::string_view ho
             subject);
     }
     return std::nullopt;
+}
+
+std::vector<std::string> guest_warnings(const Guest& guest) {
+    std::vector<std::string> warnings;
+    for (std::size_t place = 0; place < guest.library_directories.size(); ++place) {
+        const std::string& directory = guest.library_directories[place];
+        std::map<bool, std::vector<const BundledLibrary*>> of_kind;
+        for (const BundledLibrary& library : guest.bundled)
+            if (directory_of(library.path) == directory)
+                of_kind[library.kind == BundledKind::empty].push_back(&library);
+        for (const auto& [empty, libraries] : of_kind)
+            warnings.push_back(warning_of(directory, place < guest.before_fragment, libraries));
+    }
+    return warnings;
 }
 
 }  // namespace cuda_nspawn

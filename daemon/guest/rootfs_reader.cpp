@@ -1,7 +1,9 @@
 #include "guest/rootfs_reader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -44,6 +46,16 @@ std::optional<mode_t> file_type(int fd) {
     struct stat status{};
     if (::fstat(fd, &status) < 0) return std::nullopt;
     return status.st_mode & S_IFMT;
+}
+
+// The kernel's own account of where a descriptor's file is: nothing of the guest is asked again, and only the name is
+// used.
+std::string name_of(int fd) {
+    std::array<char, PATH_MAX> path;
+    ssize_t size = ::readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), path.data(), path.size());
+    if (size <= 0) return "";
+    std::string_view target(path.data(), static_cast<std::size_t>(size));
+    return std::string(target.substr(target.rfind('/') + 1));
 }
 
 // A descriptor for reading what an O_PATH descriptor holds. The path was looked up once, the file is pinned and known
@@ -134,6 +146,17 @@ bool RootfsReader::is_file(std::string_view path) const {
 bool RootfsReader::is_directory(std::string_view path) const {
     Descriptor found(open(path, O_PATH));
     return found && file_type(found.get()) == S_IFDIR;
+}
+
+std::optional<TreeEntry> RootfsReader::find(std::string_view path) const {
+    Descriptor found(open(path, O_PATH));
+    struct stat status{};
+    if (!found || ::fstat(found.get(), &status) < 0) return std::nullopt;
+    TreeEntry entry{FileType::other, status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
+                    name_of(found.get())};
+    if (S_ISDIR(status.st_mode)) entry.type = FileType::directory;
+    if (S_ISREG(status.st_mode)) entry.type = FileType::regular;
+    return entry;
 }
 
 }  // namespace cuda_nspawn

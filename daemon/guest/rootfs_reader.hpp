@@ -22,6 +22,7 @@ public:
     std::vector<std::string> list(std::string_view path, std::size_t limit) const override;
     bool is_file(std::string_view path) const override;
     bool is_directory(std::string_view path) const override;
+    std::optional<TreeEntry> find(std::string_view path) const override;
 
 private:
     int open(std::string_view path, int flags) const;  // -1 when it cannot be opened safely

@@ -16,7 +16,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredGeneration, generation, result, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HoldersRequest, nodes, units, machine)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, nodes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BundledLibrary, path, version, kind)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Toolkit, path, version)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig,
+                                   library_directories, before_fragment, bundled, toolkits)
 
 static void to_json(nlohmann::json& json, const Capability& value) { json = std::string(to_string(value)); }
 static void from_json(const nlohmann::json& json, Capability& value) {

@@ -3,6 +3,7 @@
 #include <ranges>
 
 #include "bus_fixture.hpp"
+#include "worker/protocol.hpp"
 
 namespace cuda_nspawn::bus_tests {
 namespace {
@@ -164,6 +165,18 @@ TEST_F(BusMachines, changes_are_signalled_with_the_names_of_the_properties) {
     EXPECT_TRUE(wait_until([&] { return count_signals("PropertiesChanged", gpu0, "Machines") > 0; }));
     EXPECT_THAT(properties(gpu0, "org.cudanspawn1.Gpu").at("Machines").get<std::vector<std::string>>(),
                 ElementsAre("a"));
+}
+
+TEST_F(BusMachines, what_is_odd_about_a_guest_is_among_its_warnings) {
+    Image image;
+    image.path = "/var/lib/machines/a";
+    image.guest = Guest{"debian", "Debian 12", Libc::glibc, "2.36", "x86-64", true, true, {"/usr/lib"}};
+    image.guest->bundled = {{"/usr/lib/libcuda.so.1", "535.183.01", BundledKind::copy}};
+    look_worker->set({.report = to_json(LookReport{{"a", image}})});
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("a", "ready"));
+    EXPECT_THAT(properties(machine_a, "org.cudanspawn1.Machine").at("Warnings").get<std::vector<std::string>>(),
+                ElementsAre(HasSubstr("has its own libcuda.so.1 (535.183.01) in /usr/lib")));
 }
 
 TEST_F(BusMachines, two_machines_hold_what_each_was_granted) {

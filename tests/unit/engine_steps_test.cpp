@@ -93,6 +93,26 @@ TEST_F(EngineSteps, a_failed_look_stops_there_and_says_why) {
     EXPECT_THAT(observer.messages, Contains("a: look failed: cuda-nspawn-look@1.service left no report"));
 }
 
+TEST_F(EngineSteps, what_is_odd_about_a_guest_is_a_warning_and_told_once) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a")});
+    ports.answer("build");
+    ports.image.guest = Guest{"debian", "Debian 12", Libc::glibc, "2.36", "x86-64", true, true, {"/usr/lib"}};
+    ports.image.guest->bundled = {{"/usr/lib/libcuda.so.1", "535.183.01", BundledKind::copy}};
+    ports.answer_all();
+    EXPECT_EQ(state(), "ready");
+    EXPECT_THAT(machine().warnings(), ElementsAre(HasSubstr("The guest has its own libcuda.so.1 (535.183.01)")));
+    EXPECT_THAT(observer.messages, Contains("a: " + machine().warnings()[0]));
+    observer.messages.clear();
+    engine.image_changed("a");
+    ports.answer_all();
+    EXPECT_THAT(observer.messages, Not(Contains(HasSubstr("libcuda.so.1"))));
+    ports.image.guest->bundled.clear();
+    engine.image_changed("a");
+    ports.answer_all();
+    EXPECT_THAT(machine().warnings(), IsEmpty());
+}
+
 TEST_F(EngineSteps, a_failed_exposure_is_tried_again_by_the_next_event) {
     engine.set_driver(make_driver());
     set_policies({make_policy("a")});

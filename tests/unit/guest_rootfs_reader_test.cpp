@@ -55,6 +55,29 @@ TEST_F(RootfsReaderTest, reads_regular_files_up_to_the_limit) {
     EXPECT_THAT(reader.read("/empty", 10), Optional(std::string()));
 }
 
+TEST_F(RootfsReaderTest, finds_what_a_path_leads_to) {
+    RootfsReader reader(root_);
+    link("/etc/file", "link");
+    link("etc", "directory");
+    const auto file = reader.find("/etc/file");
+    const auto linked = reader.find("/link");
+    ASSERT_TRUE(file && linked);
+    EXPECT_EQ(file->type, FileType::regular);
+    EXPECT_EQ(file->size, 7u);
+    EXPECT_EQ(linked->real_name, "file");
+    EXPECT_EQ(linked->inode, file->inode);
+    EXPECT_EQ(linked->device, file->device);
+    EXPECT_EQ(reader.find("/directory").value_or(TreeEntry{}).type, FileType::directory);
+    EXPECT_NE(reader.find("/directory").value_or(TreeEntry{}).inode, file->inode);
+    ASSERT_EQ(::mkfifo((root_ / "fifo").c_str(), 0600), 0);
+    EXPECT_EQ(reader.find("/fifo").value_or(TreeEntry{FileType::regular}).type, FileType::other);
+    link("../../secret", "out");
+    link(host_ / "secret", "out2");
+    EXPECT_FALSE(reader.find("/out"));
+    EXPECT_FALSE(reader.find("/out2"));
+    EXPECT_FALSE(reader.find("/absent"));
+}
+
 TEST_F(RootfsReaderTest, takes_a_descriptor) {
     RootfsReader reader(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     EXPECT_TRUE(reader.is_file("/etc/file"));

@@ -20,6 +20,7 @@ public:
     std::vector<std::string> list(std::string_view, std::size_t) const override { return {}; }
     bool is_file(std::string_view path) const override { return files.contains(path); }
     bool is_directory(std::string_view) const override { return false; }
+    std::optional<TreeEntry> find(std::string_view) const override { return std::nullopt; }
 };
 
 // The beginning of an ELF file: class 1 is 32 bits, 2 is 64; data 1 is little-endian.

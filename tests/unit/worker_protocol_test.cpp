@@ -67,7 +67,17 @@ TEST(WorkerProtocol, a_look_survives_the_way) {
     EXPECT_EQ(parse_look_request(look_request({"a", "b"})), (std::vector<std::string>{"a", "b"}));
     LookReport report;
     report["a"] = testing::image_at("/var/lib/machines/a");
-    report["a"].guest = Guest{"debian", "Debian 11", Libc::glibc, "2.31", "x86-64", true, true};
+    report["a"].guest = Guest{"debian",
+                              "Debian 11",
+                              Libc::glibc,
+                              "2.31",
+                              "x86-64",
+                              true,
+                              true,
+                              {"/usr/local/lib", "/usr/lib"},
+                              1,
+                              {{"/usr/lib/libcuda.so", "1.2", BundledKind::stub}},
+                              {{"/usr/local/cuda", "12.4"}}};
     report["b"] = testing::image_at("/var/lib/machines/b.raw");
     report["c"] = {};
     EXPECT_EQ(parse_look_report(to_json(report)), report);

@@ -13,6 +13,7 @@ _copies_libcuda_to() {    # DIRECTORY, as the guest sees it
 
 _the_hosts_libcuda_wins_over() {    # PATH
     _works
+    has Warnings "$(property "$guest" Warnings)" "has its own libcuda.so.1 ($copied) in ${1%/*}"
     has "the guest's loader" "$(in_guest "$guest" ldconfig -p)" "libcuda.so.1 (libc6,x86-64) => $1"
     _loads_the_hosts_libcuda
 }
@@ -70,5 +71,7 @@ the_hosts_libcuda_wins_over_an_empty_leftover() {
         touch "/var/lib/machines/$guest$directory/libcuda.so.1"
     done
     _works
+    has Warnings "$(property "$guest" Warnings)" "/usr/local/lib there is libcuda.so.1 of no bytes" \
+        "/lib/x86_64-linux-gnu there is libcuda.so.1 of no bytes"
     _leaves_no_trace
 }
