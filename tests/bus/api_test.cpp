@@ -142,7 +142,7 @@ TEST_F(BusApi, one_call_of_the_object_manager_is_the_whole_truth) {
         .storeResultsTo(objects);
     Properties& found = objects.at(ObjectPath{machine_a}).at("org.cudanspawn1.Machine");
     EXPECT_EQ(found.at("State").get<std::string>(), "ready");
-    EXPECT_EQ(found.size(), 12U);
+    EXPECT_EQ(found.size(), 13U);
     Properties& gpu = objects.at(ObjectPath{"/org/cudanspawn1/gpu/GPU_2d11111111_2d1111_2d1111_2d1111_2d111111111111"})
                           .at("org.cudanspawn1.Gpu");
     EXPECT_EQ(gpu.at("Index").get<std::uint32_t>(), 1U);

@@ -54,7 +54,7 @@ char* link_target(const char* path); /* NULL when it is no symbolic link */
 int make_link(const char* path, const char* target);
 int remove_file(const char* path);
 void remove_temporary(const char* path); /* what a killed run left of writing or linking the path */
-bool is_directory(const char* path); /* links followed */
+bool is_directory(const char* path);     /* links followed */
 bool begins_with(const char* text, const char* prefix);
 char* next_line(char** rest);       /* NULL at the end; writes into the text */
 void* keep_times(const char* path); /* of the directory that holds the path; NULL is fine below */
