@@ -75,6 +75,7 @@ Planned make_plan(const Policy& policy, const Driver& driver, std::string_view g
     planned.plan.capabilities = policy.capabilities;
     planned.plan.nodes = granted_nodes(driver, selection.gpus, policy);
     planned.plan.node_mode = driver.node_mode;
+    planned.plan.sockets = policy.sockets;
     return planned;
 }
 
@@ -107,6 +108,7 @@ std::string settings_path(std::string_view machine) { return fmt::format("/run/s
 std::string composed_settings_path(std::string_view machine) {
     return fmt::format("/run/cuda-nspawn/settings/{}.nspawn", machine);
 }
+std::string socket_directory(HostSocket socket) { return fmt::format("nvidia-{}", to_string(socket)); }
 std::string nspawn_unit(std::string_view machine) { return fmt::format("systemd-nspawn@{}.service", machine); }
 std::string scope_unit(std::string_view machine) { return fmt::format("machine-{}.scope", escape_unit_name(machine)); }
 std::string our_unit(std::string_view machine) { return fmt::format("cuda-nspawn@{}.service", machine); }

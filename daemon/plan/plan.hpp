@@ -26,8 +26,9 @@ struct Plan {
     std::string generation;       // in the store; empty: no driver is offered
     std::vector<Capability> capabilities;
     std::vector<DeviceNode> nodes;  // granted nodes, sorted; empty: no device is offered
-    unsigned node_mode = 0666;      // as on the host
-    unsigned node_owner = 0;        // user and group of nodes that are not for everybody: the running guest's root
+    std::vector<HostSocket> sockets;
+    unsigned node_mode = 0666;  // as on the host
+    unsigned node_owner = 0;    // user and group of nodes that are not for everybody: the running guest's root
     // Not everybody may open the nodes.
     bool is_restricted() const { return (node_mode & 0006) != 0006; }
     bool operator==(const Plan&) const = default;
@@ -103,6 +104,7 @@ std::string settings_path(std::string_view machine);           // /run/systemd/n
 std::string composed_settings_path(std::string_view machine);  // /run/cuda-nspawn/settings/NAME.nspawn
 std::string unit_drop_in_path(std::string_view machine);
 std::string scope_drop_in_path(std::string_view machine);
+std::string socket_directory(HostSocket socket);    // "nvidia-persistenced", below /run of host and guest
 std::string nspawn_unit(std::string_view machine);  // systemd-nspawn@NAME.service
 std::string scope_unit(std::string_view machine);   // machine-NAME.scope
 std::string our_unit(std::string_view machine);     // cuda-nspawn@NAME.service

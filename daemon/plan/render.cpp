@@ -26,12 +26,14 @@ std::string loader_text(const Plan& plan) {
     return text;
 }
 
-// The guest's programs: name in the guest's PATH, and where the generation has it.
-std::string program_links(const Plan& plan) {
+// What has a name of its own in the guest, and where it is.
+std::string guest_links(const Plan& plan) {
     std::string text;
     for (const Capability capability : plan.capabilities)
         if (capability == Capability::utility)
             text += fmt::format("/usr/bin/nvidia-smi\t{}/driver/utility/bin/nvidia-smi\n", names::guest_directory);
+    for (const HostSocket socket : plan.sockets)
+        text += fmt::format("/run/{0}\t{1}/sockets/{0}\n", socket_directory(socket), names::guest_directory);
     return text;
 }
 
@@ -63,11 +65,17 @@ void render_machine_directory(const Plan& plan, const RenderContext& context, st
         entries.push_back(
             {EntryKind::node, fmt::format("{}/dev/{}", base, node.name), "", node, plan.node_mode, plan.node_owner});
     }
+    if (!plan.sockets.empty()) entries.push_back(directory(base + "/sockets"));
+    for (const HostSocket socket : plan.sockets) {
+        const std::string name = fmt::format("sockets/{}", socket_directory(socket));
+        entries.push_back(directory(fmt::format("{}/{}", base, name)));
+        entries.push_back({EntryKind::shared, fmt::format("{}/{}/socket", base, name), name, {}});
+    }
     if (plan.generation.empty()) return;
     entries.push_back(
         {EntryKind::link, base + "/driver", fmt::format("{}/{}", names::guest_store, plan.generation), {}});
     entries.push_back(file(base + "/guest/ld.so.conf", loader_text(plan)));
-    entries.push_back(file(base + "/guest/links", program_links(plan)));
+    entries.push_back(file(base + "/guest/links", guest_links(plan)));
 }
 
 std::string unit_drop_in(const Plan& plan, const AdminSettings& admin, bool mounts) {
@@ -106,7 +114,7 @@ Rendered render(const Plan& plan, const RenderContext& context) {
     // Without our mounts a grant would be a door without a house: the machine is left as it would be without us, but
     // for the pull of cuda-nspawn@NAME.service, whose failure text tells why.
     Plan effective = plan;
-    if (!mounts) effective.nodes.clear(), effective.generation.clear();
+    if (!mounts) effective.nodes.clear(), effective.generation.clear(), effective.sockets.clear();
     // A guest that runs has the directory bound: it would not see a new one.
     if (plan.mounts || plan.keep_directory) render_machine_directory(effective, context, rendered.entries);
     if (mounts) {

@@ -9,10 +9,21 @@ namespace {
 
 constexpr std::array<std::string_view, 7> capability_names = {"compute", "utility", "graphics", "video",
                                                               "display", "ngx",     "compat32"};
+constexpr std::array<std::string_view, 2> socket_names = {"persistenced", "fabricmanager"};
+
+template <class Value, std::size_t Count>
+std::optional<Value> find_name(const std::array<std::string_view, Count>& names, std::string_view text) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if (names[i] == text) return static_cast<Value>(i);
+    }
+    return std::nullopt;
+}
 
 }  // namespace
 
 std::string_view to_string(Capability value) { return capability_names.at(static_cast<std::size_t>(value)); }
+
+std::string_view to_string(HostSocket value) { return socket_names.at(static_cast<std::size_t>(value)); }
 
 std::string_view to_string(SelfTestLevel value) {
     switch (value) {
@@ -39,11 +50,10 @@ std::string_view to_string(OnFailure value) {
 }
 
 std::optional<Capability> parse_capability(std::string_view text) {
-    for (std::size_t i = 0; i < capability_names.size(); ++i) {
-        if (capability_names[i] == text) return static_cast<Capability>(i);
-    }
-    return std::nullopt;
+    return find_name<Capability>(capability_names, text);
 }
+
+std::optional<HostSocket> parse_host_socket(std::string_view text) { return find_name<HostSocket>(socket_names, text); }
 
 std::string to_string(const GpuSelector& selector) {
     if (const auto* index = std::get_if<GpuIndex>(&selector)) return std::to_string(index->value);

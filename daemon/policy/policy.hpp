@@ -11,13 +11,16 @@
 namespace cuda_nspawn {
 
 enum class Capability { compute, utility, graphics, video, display, ngx, compat32 };
+enum class HostSocket { persistenced, fabricmanager };
 enum class SelfTestLevel { off, quick, full };
 enum class OnFailure { warn, detach, stop };
 
 std::string_view to_string(Capability value);
+std::string_view to_string(HostSocket value);
 std::string_view to_string(SelfTestLevel value);
 std::string_view to_string(OnFailure value);
 std::optional<Capability> parse_capability(std::string_view text);
+std::optional<HostSocket> parse_host_socket(std::string_view text);
 
 // One entry of `gpus:`. The index counts in PCI order, as nvidia-smi does.
 struct GpuIndex {
@@ -41,6 +44,7 @@ struct Policy {
     bool all_gpus = false;          // `gpus: all`
     std::vector<GpuSelector> gpus;  // empty and !all_gpus: `gpus: none`
     std::vector<Capability> capabilities{Capability::compute, Capability::utility};  // sorted, unique
+    std::vector<HostSocket> sockets;                                                 // sorted, unique
     SelfTestLevel self_test = SelfTestLevel::quick;
     OnFailure on_failure = OnFailure::warn;
 

@@ -16,10 +16,11 @@ namespace {
 using namespace std::string_view_literals;
 using Kind = YamlNode::Kind;
 
-constexpr std::array keys = {"gpus"sv, "capabilities"sv, "self_test"sv, "on_failure"sv};
-constexpr std::array later_keys = {"require"sv, "sockets"sv, "features"sv};
+constexpr std::array keys = {"gpus"sv, "capabilities"sv, "self_test"sv, "on_failure"sv, "sockets"sv};
+constexpr std::array later_keys = {"require"sv, "features"sv};
 constexpr std::array capabilities = {"compute"sv, "utility"sv, "graphics"sv, "video"sv,
                                      "display"sv, "ngx"sv,     "compat32"sv};
+constexpr std::array host_sockets = {"persistenced"sv, "fabricmanager"sv};
 constexpr std::array self_test_levels = {"off"sv, "quick"sv, "full"sv};
 constexpr std::array failure_actions = {"warn"sv, "detach"sv, "stop"sv};
 
@@ -78,6 +79,8 @@ private:
             if (auto i = read_word(key, value, self_test_levels)) policy_.self_test = static_cast<SelfTestLevel>(*i);
         } else if (key.text == "on_failure") {
             if (auto i = read_word(key, value, failure_actions)) policy_.on_failure = static_cast<OnFailure>(*i);
+        } else if (key.text == "sockets") {
+            read_sockets(key, value);
         } else if (std::ranges::find(later_keys, key.text) != later_keys.end()) {
             report(key, fmt::format("'{}' is not supported by this version; take the key out.", key.text));
         } else {
@@ -164,6 +167,32 @@ private:
         }
         std::ranges::sort(wanted);
         policy_.capabilities = std::move(wanted);
+    }
+
+    void read_sockets(const YamlNode& key, const YamlNode& value) {
+        if (value.kind != Kind::list) {
+            report(value.kind == Kind::null ? key : value,
+                   fmt::format("'sockets' is {}; write a list such as [persistenced], or leave the key out.",
+                               describe(value.kind)));
+            return;
+        }
+        policy_.sockets.clear();
+        for (const YamlNode& item : value.items) {
+            if (item.kind == Kind::scalar && item.text == "mps") {
+                report(item,
+                       "'mps' cannot be given to a machine: MPS shares memory (/dev/shm) and the user with a program "
+                       "that computes, and a machine has its own; run that program on the host.");
+                continue;
+            }
+            const auto found = read_word(key, item, host_sockets);
+            if (!found) continue;
+            const auto socket = static_cast<HostSocket>(*found);
+            if (std::ranges::find(policy_.sockets, socket) != policy_.sockets.end())
+                report(item, fmt::format("Socket '{}' is listed twice; keep one of the two.", item.text));
+            else
+                policy_.sockets.push_back(socket);
+        }
+        std::ranges::sort(policy_.sockets);
     }
 
     std::string path_;

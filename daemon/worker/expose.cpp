@@ -227,6 +227,12 @@ ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
         try {
             result.failure = plan_error(plan, host);
             if (!result.failure.empty()) continue;
+            for (const HostSocket socket : plan.sockets)
+                if (!tree.exists(fmt::format("{}/sockets/{}", inside_directory, socket_directory(socket))))
+                    throw std::runtime_error(
+                        fmt::format("cuda-nspawn-proxy@{0}.socket does not listen: start it, or see systemctl status "
+                                    "cuda-nspawn-proxy@{0}.socket",
+                                    socket_directory(socket)));
             context.admin = read_admin_settings(tree, plan.machine, find_image(host.root, plan.machine));
             result = Exposing(tree, plan, context, request.dry_run).run();
         } catch (const std::exception& error) {

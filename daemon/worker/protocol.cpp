@@ -27,8 +27,14 @@ static void from_json(const nlohmann::json& json, Capability& value) {
     if (!parsed) throw std::runtime_error(fmt::format("unknown capability {}", json.dump()));
     value = *parsed;
 }
+static void to_json(nlohmann::json& json, const HostSocket& value) { json = std::string(to_string(value)); }
+static void from_json(const nlohmann::json& json, HostSocket& value) {
+    const auto parsed = parse_host_socket(json.get<std::string>());
+    if (!parsed) throw std::runtime_error(fmt::format("unknown socket {}", json.dump()));
+    value = *parsed;
+}
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation,
-                                   capabilities, nodes, node_mode, node_owner)
+                                   capabilities, nodes, sockets, node_mode, node_owner)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlFile, existed, own, ours)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
 

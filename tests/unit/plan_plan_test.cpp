@@ -68,6 +68,14 @@ TEST(Planning, nodes_have_the_hosts_mode_and_what_has_none_is_not_restricted) {
     EXPECT_TRUE(make_plan(make_policy("a"), driver, generation, image, false).plan.is_restricted()) << "reading alone";
 }
 
+TEST(Planning, sockets_come_and_go_with_the_gpus) {
+    Policy policy = make_policy("a");
+    policy.sockets = {HostSocket::persistenced};
+    EXPECT_THAT(make_plan(policy, make_driver(), generation, image, false).plan.sockets,
+                ElementsAre(HostSocket::persistenced));
+    EXPECT_THAT(make_plan(policy, make_driver(), generation, image, true).plan.sockets, IsEmpty());
+}
+
 TEST(Planning, gpus_none_is_nothing_at_all) {
     const Planned planned = make_plan(make_policy("a", {}), make_driver(), generation, image, false);
     EXPECT_FALSE(planned.plan.present);

@@ -9,6 +9,7 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::SizeIs;
 
 constexpr std::string_view path = "/etc/cuda-nspawn/machines/trainer.yaml";
@@ -115,10 +116,24 @@ TEST(PolicyParser, reports_all_mistakes_at_once_with_their_places) {
 }
 
 TEST(PolicyParser, says_which_keys_are_for_a_later_version) {
-    EXPECT_THAT(bad("gpus: all\nrequire: {driver: '>=535'}\nsockets: []\nfeatures: [gds]\n"),
+    EXPECT_THAT(bad("gpus: all\nrequire: {driver: '>=535'}\nfeatures: [gds]\n"),
                 ElementsAre(at(2, 1, "'require' is not supported by this version"),
-                            at(3, 1, "'sockets' is not supported by this version"),
-                            at(4, 1, "'features' is not supported by this version")));
+                            at(3, 1, "'features' is not supported by this version")));
+}
+
+TEST(PolicyParser, reads_which_sockets_of_the_host_a_machine_gets) {
+    EXPECT_THAT(good("gpus: all").sockets, IsEmpty());
+    EXPECT_THAT(good("gpus: all\nsockets: [fabricmanager, persistenced]").sockets,
+                ElementsAre(HostSocket::persistenced, HostSocket::fabricmanager));
+    Policy defaults;
+    defaults.sockets = {HostSocket::persistenced};
+    EXPECT_THAT(std::get<Policy>(parse_policy("/p/a.yaml", "gpus: all\nsockets: []", defaults)).sockets, IsEmpty());
+    EXPECT_THAT(bad("gpus: all\nsockets: persistenced"), ElementsAre(at(2, 10, "'sockets' is a single value; write")));
+    EXPECT_THAT(bad("gpus: all\nsockets:"), ElementsAre(at(2, 1, "'sockets' is nothing; write")));
+    EXPECT_THAT(bad("gpus: all\nsockets: [persistence, [a], persistenced, persistenced]"),
+                ElementsAre(at(2, 11, "(did you mean 'persistenced'?)"), at(2, 24, "has a list where it needs one of"),
+                            at(2, 43, "Socket 'persistenced' is listed twice")));
+    EXPECT_THAT(bad("gpus: all\nsockets: [mps]"), ElementsAre(at(2, 11, "'mps' cannot be given to a machine")));
 }
 
 TEST(PolicyParser, names_an_absent_gpus_key_with_its_file) {

@@ -98,6 +98,25 @@ TEST_F(ExposeWorker, refuses_another_mode_than_the_hosts_and_another_owner_than_
     EXPECT_EQ(run(prepared()).failure, "") << "without nodes there is nothing to own";
 }
 
+TEST_F(ExposeWorker, a_socket_is_a_hard_link_to_the_one_that_listens) {
+    if (!is_root()) GTEST_SKIP() << "mknod needs root";
+    Plan plan = granted();
+    plan.sockets = {HostSocket::persistenced};
+    EXPECT_THAT(run(plan).failure, HasSubstr("cuda-nspawn-proxy@nvidia-persistenced.socket does not listen: start it"));
+    write("/run/cuda-nspawn/machines/.inside/sockets/nvidia-persistenced", "");
+    EXPECT_EQ(run(plan).failure, "");
+    const std::string socket = machine_dir + "/sockets/nvidia-persistenced/socket";
+    EXPECT_EQ(inode(socket), inode("/run/cuda-nspawn/machines/.inside/sockets/nvidia-persistenced"));
+    EXPECT_THAT(read(machine_dir + "/guest/links"),
+                HasSubstr("/run/nvidia-persistenced\t/run/cuda-nspawn/sockets/nvidia-persistenced\n"));
+    EXPECT_THAT(run(plan).changes, IsEmpty());
+    std::filesystem::remove(tree.at("/host/run/cuda-nspawn/machines/.inside/sockets/nvidia-persistenced"));
+    write("/run/cuda-nspawn/machines/.inside/sockets/nvidia-persistenced", "");
+    EXPECT_THAT(text_of(run(plan).changes), ElementsAre("replace " + socket + " shared"));
+    EXPECT_THAT(text_of(run(prepared()).changes), Contains("remove " + machine_dir + "/sockets "));
+    EXPECT_THAT(below_run(), Not(Contains(HasSubstr("persistenced"))));
+}
+
 TEST_F(ExposeWorker, a_second_run_changes_nothing) {
     const Plan plan = is_root() ? granted() : prepared();
     const Exposed first = run(plan);

@@ -20,6 +20,7 @@ Plan full_plan() {
     plan.generation = "999-0123456789abcdef";
     plan.capabilities = {Capability::compute, Capability::utility, Capability::compat32};
     plan.nodes = {{"nvidia0", 195, 0}, {"nvidia-caps/nvidia-cap1", 240, 1}};
+    plan.sockets = {HostSocket::persistenced, HostSocket::fabricmanager};
     plan.node_mode = 0660;
     plan.node_owner = 524288;
     return plan;
