@@ -368,7 +368,7 @@ root_file_system_stays() (    # MACHINE
     rm -r "$at" "$policies/$machine.yaml"
 )
 
-_nothing_of_ours_differs() { same "what differs $1" "$(comm -23 <(_changed_paths "$2" "$3") by-itself)" ""; }
+_nothing_of_ours_differs() { same "what differs $1" "$(comm -23 <(_changed_paths "$2" "$3") by-itself)" ""; }    # WHEN MANIFEST MANIFEST
 
 loader_cache_is_the_guests_own() {    # MACHINE
     in_guest "$1" ldconfig -X -C /run/ld.so.cache

@@ -4,6 +4,8 @@
 guest=mode
 all_machines=("$guest")
 settings=/etc/systemd/nspawn/$guest.nspawn
+beside=/var/lib/machines/$guest.nspawn
+lent=/run/lab-admin    # what the admin's settings lend the guest; an overlay wants it on no overlay
 rounds=${ROUNDS:-1}
 smi=/run/cuda-nspawn/driver/utility/bin/nvidia-smi
 
@@ -27,7 +29,7 @@ _leaves_no_trace() {
     fi
     end_machines "$guest"
     wait_until 10 _knows_no_machine
-    rm -rf "/var/lib/machines/$guest" "/var/lib/machines/$guest.raw"
+    rm -rf "/var/lib/machines/$guest" "/var/lib/machines/$guest.raw" "$beside" "/run/systemd/nspawn/$guest.nspawn" "$lent"
 }
 
 _early_service() { in_guest "$guest" systemctl show --property=Result --value early-cuda.service; }

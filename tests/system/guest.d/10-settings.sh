@@ -6,7 +6,7 @@ _early_service_finds_smi_below_run() {
     sed -i "s|^ExecStart=.*|ExecStart=$smi -L|" "/var/lib/machines/$guest/etc/systemd/system/early-cuda.service"
 }
 
-# Made as it is when it has run: what its systemd-nspawn makes in it is there.
+# As it was after a start without us, in which systemd-nspawn made the places of its mounts.
 _keeps_its_root() {    # COMMAND…
     local before
     boot "$guest"
@@ -69,7 +69,8 @@ what_an_overlay_in_memory_holds_after_a_stop_is_what_it_held_before() {
 # Without its logs, and where other file systems are mounted.
 _overlay() { manifest_of "$root" | grep -vE $'^(var/log/|(dev|run|tmp)\t)'; }
 
-# Such a guest begins with an empty /etc, in which Debian boots no bus: what can be seen from outside must do.
+# Such a guest begins with an empty /etc, in which Debian boots no bus: what can be seen from outside must do. The start
+# without us is an ordinary one.
 a_guest_with_nothing_but_its_usr_passes() {
     _make_guest
     _keeps_its_root _passes_with_nothing_but_its_usr

@@ -2,9 +2,6 @@
 # The admin's settings and ours together: what nspawn would do without us, and ours, is what it does. Compared by what the
 # guest sees, with the same file once without a policy and once with one.
 
-lent=/run/lab-admin    # what the admin's files lend the guest; an overlay wants it on no overlay
-beside=/var/lib/machines/$guest.nspawn
-
 # All that a settings file can change in it, but for ours. Services' credentials come and go with them.
 _what_the_guest_sees() {
     # shellcheck disable=SC2016 # for the guest's shell
@@ -46,15 +43,10 @@ _make_guest_of_the_admin() {
     echo 'from the admin' >"$lent/file"
 }
 
-_admin_has_gone() {
-    _leaves_no_trace
-    rm -rf "$lent" "$beside" "/run/systemd/nspawn/$guest.nspawn"
-}
-
 without_a_settings_file_the_guest_sees_nothing_but_ours() {
     _make_guest_of_the_admin
     _sees_the_same_with_us "hostname $guest" 'link host0 '
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_mounts_are_as_without_us() {
@@ -65,7 +57,7 @@ the_admins_mounts_are_as_without_us() {
         '[Files]' "Bind=$lent/file:/srv/file"
     _sees_the_same_with_us ' /srv/read-only ro' ' /srv/with:colon ro' ' /srv/of-its-own ro' ' /srv/memory ' ' /srv/overlay ' \
         ' /usr/games ' ' /srv/file rw'
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_environment_and_limits_are_as_without_us() {
@@ -75,7 +67,7 @@ the_admins_environment_and_limits_are_as_without_us() {
         MachineID=0123456789abcdef0123456789abcdef ResolvConf=off Boot=yes 'Parameters=--log-level=info systemd.unit=multi-user.target'
     _sees_the_same_with_us 'environment ADMIN=yes' 'environment QUOTED=two words' 'environment PATH=/usr/bin:/bin' 'environment EMPTY=' \
         'hostname named' 'limits Max open files 8192 8192' $'Cpus_allowed_list: 0\n' 'environment container_uuid=01234567-' '--log-level=info systemd.unit=multi-user.target'
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_capabilities_are_as_without_us() {
@@ -84,7 +76,7 @@ the_admins_capabilities_are_as_without_us() {
     _sees_the_same_with_us 'CapBnd: 00000004f5e5bfff'
     _settings '[Exec]' Capability=all PrivateUsers=no
     _sees_the_same_with_us "CapBnd: $(awk '/CapBnd/ { print $2 }' /proc/1/status)"
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_choice_of_users_is_as_without_us() {
@@ -95,7 +87,7 @@ the_admins_choice_of_users_is_as_without_us() {
     _sees_the_same_with_us 'uid_map 0 0 65536'
     _settings '[Exec]' PrivateUsers=1966080:65536 '[Files]' PrivateUsersOwnership=chown "Bind=$lent/file:/srv/file:idmap"
     _sees_the_same_with_us 'uid_map 0 1966080 65536' ' /srv/file '
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_network_is_as_without_us() {
@@ -106,7 +98,7 @@ the_admins_network_is_as_without_us() {
     _sees_the_same_with_us 'link host0 ' 'link second '
     _settings '[Network]' Private=no VirtualEthernet=no
     _sees_the_same_with_us 'link lo 00:00:00:00:00:00'
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 the_admins_file_is_as_without_us_however_it_is_written() {
@@ -119,7 +111,7 @@ the_admins_file_is_as_without_us_however_it_is_written() {
     # shellcheck disable=SC1003
     printf '%s\n%s' '[Exec]' 'Environment=LAST=yes \' >>"$settings"
     _sees_the_same_with_us ' /srv/a ro' 'environment FIRST=1' 'environment SECOND=2' 'environment THIRD=3' 'environment LAST=yes'
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 # What is an admin's in /run stays there, too.
@@ -130,7 +122,7 @@ a_settings_file_in_run_is_as_without_us() {
     printf '%s\n' '[Exec]' Environment=ADMIN=run '[Files]' "Bind=$lent:/srv/a" >"$theirs"
     _sees_the_same_with_us 'environment ADMIN=run' ' /srv/a rw'
     same "the admin's file" "$(cat "$theirs")" "$(printf '%s\n' '[Exec]' Environment=ADMIN=run '[Files]' "Bind=$lent:/srv/a")"
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 # nspawn trusts no such file, whatever of ours is composed from it.
@@ -155,7 +147,7 @@ a_settings_file_beside_the_image_is_as_without_us() {
     _settings '[Exec]' Environment=ADMIN=yes
     printf '%s\n' '[Exec]' Environment=BESIDE=yes >"$beside"
     _sees_the_same_with_us 'environment ADMIN=yes'
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 a_broken_file_beside_the_image_is_refused_with_its_line() {
@@ -164,7 +156,7 @@ a_broken_file_beside_the_image_is_refused_with_its_line() {
     _is_refused "$beside:4: 'Hostname' is no KEY=VALUE assignment"
     boot "$guest"
     has "the first process's environment" "$(in_guest "$guest" cat /proc/1/environ | tr '\0' ' ')" BESIDE=yes
-    _admin_has_gone
+    _leaves_no_trace
 }
 
 # What the machine has at its next start, which asks nobody.
@@ -191,11 +183,11 @@ _changes() {    # VALUE, or nothing: what the admin's file says, or that there i
 
 # The running machine stays what it is.
 _changes_while_it_runs() {    # VALUE
-    local leader
+    local leader tested
     leader=$(leader_of "$guest")
+    tested=$(property "$guest" LastSelfTest)
     _changes "$1"
-    wait_until 10 property_is "$guest" Verdict passed
-    is_attached "$guest"
+    wait_for_verdict "$guest" "$tested"
     same "the machine's first process" "$(leader_of "$guest")" "$leader"
 }
 
@@ -220,6 +212,8 @@ an_admins_file_that_appears_changes_and_vanishes_has_its_effect_at_the_next_star
     _leaves_no_trace
 }
 
+_door_is_closed() { [ "$(door "$guest" "$(node_of 0)")" = closed ]; }
+
 an_admins_file_that_breaks_while_the_machine_runs_is_told_and_mended() {
     _make_guest
     policy "$guest" 'gpus: [0]'
@@ -228,7 +222,7 @@ an_admins_file_that_breaks_while_the_machine_runs_is_told_and_mended() {
     _settings '[Exec]' 'Environment'
     wait_until 10 property_is "$guest" State blocked
     has StateText "$(property "$guest" StateText)" "$settings:2: 'Environment' is no KEY=VALUE assignment"
-    same "its door" "$(door "$guest" "$(node_of 0)")" closed
+    wait_until 10 _door_is_closed
     _settings '[Exec]' 'Environment=ADMIN=mended'
     wait_until 10 property_is "$guest" State attached
     wait_for_verdict "$guest" 0
