@@ -90,7 +90,11 @@ void Verbs::detach(JobAnswer&& result, const std::string& machine, Options optio
         OptionReader reader(std::move(options));
         const bool wait = reader.take_bool("wait");
         const bool by_unit = reader.take_bool("by_unit");
+        const bool offline = reader.take_bool("offline");
         reader.finish();
+        if (offline && by_unit) throw error("InvalidArgs", "Options \"offline\" and \"by_unit\" exclude each other.");
+        // What it changed is known at its end.
+        if (offline) return answer_when_ready(engine_, answer, engine_.detach_offline(machine), true);
         answer_when_ready(engine_, answer, engine_.detach(machine, by_unit), wait);
     });
 }

@@ -33,6 +33,7 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
       --or-detach          when ended by SIGTERM before it is done: detach
   detach MACHINE           take the GPUs from the running machine until it starts again
       --unless-stopping    do nothing if the machine's own unit is stopping
+      --offline            the machine does not run: take what a killed one left in its root file system
   test MACHINE             run the self-test in the machine
   holders [MACHINE]        show which processes have a GPU open
   plan MACHINE             show what attach would change
@@ -248,6 +249,7 @@ std::vector<std::string> who_keeps_it(const std::string& machine) {
 }
 
 int detach(const Arguments& arguments) {
+    if (arguments.flags.contains("offline")) return call_job(arguments, "Detach", {{"offline", sdbus::Variant(true)}});
     const bool by_unit = arguments.flags.contains("unless-stopping");
     if (by_unit && has_nothing_to_take(arguments.machine)) return 0;
     call_job(arguments, "Detach", {{"wait", sdbus::Variant(true)}, {"by_unit", sdbus::Variant(by_unit)}});
@@ -326,7 +328,7 @@ const std::map<std::string, Command>& commands() {
         {"list", {Command::nothing, {}, list}},
         {"status", {Command::maybe_machine, {}, status}},
         {"attach", {Command::machine, {"start", "test", "fresh", "or-detach"}, attach}},
-        {"detach", {Command::machine, {"unless-stopping"}, detach}},
+        {"detach", {Command::machine, {"unless-stopping", "offline"}, detach}},
         {"holders", {Command::maybe_machine, {}, holders}},
         {"test", {Command::machine, {}, test}},
         {"plan", {Command::machine, {}, plan}},

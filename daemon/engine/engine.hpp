@@ -50,6 +50,8 @@ public:
     unsigned attach(const std::string& name, const JobOptions& options);
     // `by_unit`: because cuda-nspawn@NAME.service is being stopped, which is nobody's wish if we stop it ourselves.
     unsigned detach(const std::string& name, bool by_unit = false);
+    // Of a machine that does not run: what a killed instance left of ours in its root file system goes.
+    unsigned detach_offline(const std::string& name);
     unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
     void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
     // Who has NVIDIA devices open: of that machine, or of all and the host itself if the name is empty.

@@ -39,6 +39,7 @@ struct Job {
     std::vector<Change> changes;
     std::uint64_t ended_usec = 0;
     bool applied = false;
+    bool offline = false;  // of a machine that does not run: ends with its worker, whatever else becomes of the machine
     bool start_tried = false;
     bool test_tried = false;             // in this instance, with what it has now
     std::optional<SelfTestLevel> level;  // of its test; nothing: the policy's

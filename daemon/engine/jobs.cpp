@@ -77,7 +77,7 @@ Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions&
 void Engine::supersede(const std::string& name, JobKind kept) {
     for (auto& [id, job] : jobs_) {
         const bool opposite = (job.kind == JobKind::detach) != (kept == JobKind::detach);
-        if (job.machine == name && job.state == JobState::running && opposite)
+        if (job.machine == name && job.state == JobState::running && opposite && !job.offline)
             end_job(job, JobResult::superseded, fmt::format("overtaken by a later {}", to_string(kept)));
     }
 }
@@ -129,6 +129,26 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
     return id;
 }
 
+unsigned Engine::detach_offline(const std::string& name) {
+    const Machine& machine = find(name);
+    if (machine.instance || machine.under_way == Step::start)
+        throw JobRefused("Running",
+                         fmt::format("Machine \"{0}\" runs, and its own systemd takes all away when it stops: "
+                                     "cuda-nspawnctl detach {0}, without the option offline.",
+                                     name));
+    Job& job = new_job(JobKind::detach, name, {});
+    job.offline = true;
+    const unsigned id = job.id;
+    ports_.clean(name, [this, id](const Cleaned& cleaned) {
+        Job& done = jobs_.at(id);
+        done.changes = cleaned.changes;
+        if (!cleaned.failure.empty()) return end_job(done, JobResult::failed, cleaned.failure);
+        end_job(done, JobResult::done,
+                done.changes.empty() ? "there was nothing of ours in it" : "what was left of ours is gone");
+    });
+    return id;
+}
+
 unsigned Engine::self_test(const std::string& name, std::optional<SelfTestLevel> level) {
     Machine& machine = find(name);
     if (!machine.instance)
@@ -167,7 +187,7 @@ void Engine::holders(const std::string& name, Reply<Holders> reply) {
 
 void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
     for (auto& [id, job] : jobs_)
-        if (job.machine == name && job.state == JobState::running && !job.applied)
+        if (job.machine == name && job.state == JobState::running && !job.applied && !job.offline)
             job.changes.insert(job.changes.end(), changes.begin(), changes.end());
 }
 
@@ -220,7 +240,7 @@ std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const 
 void Engine::settle_jobs(Machine& machine) {
     std::vector<unsigned> ids;
     for (const auto& [id, job] : jobs_)
-        if (job.machine == machine.name && job.state == JobState::running) ids.push_back(id);
+        if (job.machine == machine.name && job.state == JobState::running && !job.offline) ids.push_back(id);
     for (const unsigned id : ids) {
         Job& job = jobs_.at(id);
         if (!generation_pending() && !job.applied) {

@@ -107,6 +107,12 @@ struct Holders {
     std::string failure;
 };
 
+// What was taken out of a root file system whose machine does not run.
+struct Cleaned {
+    std::vector<Change> changes;
+    std::string failure;
+};
+
 // A generation of the store, compared byte by byte with the files it was copied from.
 struct StoredGeneration {
     std::string generation;
@@ -160,6 +166,8 @@ public:
     virtual bool is_stopping_unit(const std::string& machine) const = 0;
     virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;
     virtual void holders(const HoldersRequest& request, Reply<Holders> reply) = 0;
+    // Of a machine that does not run: what an instance that was killed left of ours in its root file system goes.
+    virtual void clean(const std::string& machine, Reply<Cleaned> reply) = 0;
     virtual void remember(const std::string& machine, const Remembered& state) = 0;
     virtual void forget(const std::string& machine) = 0;
     virtual std::uint64_t now_usec() const = 0;  // CLOCK_REALTIME

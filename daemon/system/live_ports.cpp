@@ -389,8 +389,10 @@ void LivePorts::ask(const std::string& verb, const std::string& request, Report 
     workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
         Report report;
         try {
-            if (failure.empty()) report = parse(text);
-            report.failure = failure;
+            if (failure.empty())
+                report = parse(text);
+            else
+                report.failure = failure;
         } catch (const std::exception& error) {
             report.failure = error.what();
         }
@@ -404,6 +406,10 @@ void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
 
 void LivePorts::holders(const HoldersRequest& request, Reply<Holders> reply) {
     ask("holders", to_json(request), parse_holders_report, std::move(reply));
+}
+
+void LivePorts::clean(const std::string& machine, Reply<Cleaned> reply) {
+    ask("clean", look_request({machine}), parse_cleaned_report, std::move(reply));
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ public:
     bool has_mounts(const Instance& instance) const override;
     unsigned find_root(const Instance& instance) const override;
     void mount(const std::string& machine, Reply<Mounted> reply) override;
+    void clean(const std::string& machine, Reply<Cleaned> reply) override;
     void release(const Instance& instance, Reply<std::string> reply) override;
     void start(const std::string& machine, Reply<std::string> reply) override;
     void stop(const Instance& instance, Reply<std::string> reply) override;

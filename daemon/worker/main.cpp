@@ -17,6 +17,7 @@
 #include "guest/rootfs_reader.hpp"
 #include "names.hpp"
 #include "policy/machine_name.hpp"
+#include "worker/clean.hpp"
 #include "worker/enter.hpp"
 #include "worker/enter_machine.hpp"
 #include "worker/enter_protocol.hpp"
@@ -79,6 +80,12 @@ std::string run_mount(const std::string& request) {
     return mount_report(attended);
 }
 
+std::string run_clean(const std::string& request) {
+    Cleaned cleaned;
+    for (const std::string& machine : parse_look_request(request)) cleaned = clean(machine);
+    return to_json(cleaned);
+}
+
 std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
 
 std::string run_holders(const std::string& request) { return to_json(find_holders(parse_holders_request(request))); }
@@ -122,7 +129,7 @@ int run_uninstall() {
 
 int usage() {
     fmt::print(stderr,
-               "usage: cuda-nspawn-worker holders|mount|store|test ID\n       cuda-nspawn-worker expose|look\n"
+               "usage: cuda-nspawn-worker clean|holders|mount|store|test ID\n       cuda-nspawn-worker expose|look\n"
                "       cuda-nspawn-worker uninstall\n"
                "Started by systemd for cuda-nspawnd, not by hand; uninstall by the package that is removed.\n");
     return 2;
@@ -130,7 +137,7 @@ int usage() {
 
 int run(const std::vector<std::string>& arguments) {
     static const std::map<std::string, Work> once{
-        {"holders", run_holders}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
+        {"clean", run_clean}, {"holders", run_holders}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
     static const std::map<std::string, Work> resident{{"expose", run_expose}, {"look", run_look}};
     if (arguments == std::vector<std::string>{"uninstall"}) return run_uninstall();
     if (arguments.size() == 1)

@@ -16,6 +16,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredGeneration, generation, result, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HoldersRequest, nodes, units, machine)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, nodes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cleaned, changes, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BundledLibrary, path, version, kind)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Toolkit, path, version)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig,
@@ -90,6 +91,8 @@ std::string to_json(const StoreReport& report) { return dump(report); }
 StoreReport parse_store_report(std::string_view text) { return parse<StoreReport>(text, "the report"); }
 std::string to_json(const HoldersRequest& request) { return dump(request); }
 HoldersRequest parse_holders_request(std::string_view text) { return parse<HoldersRequest>(text, "the request"); }
+std::string to_json(const Cleaned& report) { return dump(report); }
+Cleaned parse_cleaned_report(std::string_view text) { return parse<Cleaned>(text, "the report"); }
 std::string to_json(const Holders& report) { return dump(report); }
 Holders parse_holders_report(std::string_view text) { return parse<Holders>(text, "the report"); }
 

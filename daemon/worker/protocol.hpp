@@ -36,7 +36,7 @@ using ExposeReport = std::map<std::string, Exposed>;  // by machine
 std::string to_json(const ExposeReport& report);
 ExposeReport parse_expose_report(std::string_view text);
 
-// Of look and mount.
+// Of look, mount and clean.
 std::string look_request(const std::vector<std::string>& machines);
 std::vector<std::string> parse_look_request(std::string_view text);
 using LookReport = std::map<std::string, Image>;  // by machine; unit_problems are not the worker's to know
@@ -57,6 +57,8 @@ StoreReport parse_store_report(std::string_view text);
 
 std::string to_json(const HoldersRequest& request);
 HoldersRequest parse_holders_request(std::string_view text);
+std::string to_json(const Cleaned& report);
+Cleaned parse_cleaned_report(std::string_view text);
 std::string to_json(const Holders& report);
 Holders parse_holders_report(std::string_view text);
 

@@ -167,7 +167,7 @@ TEST_F(BusApi, options_that_are_unknown_or_of_another_type_are_refused_and_nothi
               "Unknown option \"now\": known are start, test, fresh, wait.");
     EXPECT_EQ(refusal("Attach", {{"wait", sdbus::Variant("yes")}}), "Option \"wait\" must be of type b, not s.");
     EXPECT_EQ(refusal("Detach", {{"fresh", sdbus::Variant(true)}}),
-              "Unknown option \"fresh\": known are wait, by_unit.");
+              "Unknown option \"fresh\": known are wait, by_unit, offline.");
     EXPECT_EQ(refusal("Plan", {{"diff", sdbus::Variant(true)}}), "Unknown option \"diff\": this method has none.");
     EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant(7)}}), "Option \"level\" must be of type s, not i.");
     EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant("slow")}}),

@@ -179,6 +179,19 @@ TEST_F(BusMachines, what_is_odd_about_a_guest_is_among_its_warnings) {
                 ElementsAre(HasSubstr("has its own libcuda.so.1 (535.183.01) in /usr/lib")));
 }
 
+TEST_F(BusMachines, an_offline_detach_says_what_it_took_out_of_the_root_file_system) {
+    start_daemon_with("gpus: [0]\n");
+    ASSERT_TRUE(wait_for_state("a", "ready"));
+    const auto [job, changes] = call<ObjectPath, Changes>("Detach", "a", Options{{"offline", sdbus::Variant(true)}});
+    ASSERT_EQ(changes.size(), 1U);
+    EXPECT_EQ(std::get<1>(changes[0]), "/etc/ours");
+    systemd->set("cuda-nspawn-clean@", {.report = R"({"changes": [], "failure": "the tree is busy"})"});
+    EXPECT_EQ(failure_of([&] {
+                  call<ObjectPath, Changes>("Detach", "a", Options{{"offline", sdbus::Variant(true)}});
+              }).text,
+              "the tree is busy");
+}
+
 TEST_F(BusMachines, two_machines_hold_what_each_was_granted) {
     host->add_policy("b", "gpus: [1]\n");
     start_daemon_with("gpus: [0]\n");

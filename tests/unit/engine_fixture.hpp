@@ -20,7 +20,7 @@
 namespace cuda_nspawn::testing {
 
 using Replies = std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>,
-                             Reply<Mounted>, Reply<Holders>>;
+                             Reply<Mounted>, Reply<Holders>, Reply<Cleaned>>;
 
 struct Call {
     std::string verb;     // "look", "expose", …
@@ -99,6 +99,7 @@ public:
     void holders(const HoldersRequest& request, Reply<Holders> reply) override {
         add({"holders", request.machine, {}, {}, {}, request}, std::move(reply));
     }
+    void clean(const std::string& machine, Reply<Cleaned> reply) override { add({"clean", machine}, std::move(reply)); }
     void remember(const std::string& machine, const Remembered& state) override { memory[machine] = state; }
     void forget(const std::string& machine) override { memory.erase(machine); }
     std::uint64_t now_usec() const override { return now; }
@@ -134,6 +135,7 @@ public:
         if (const auto* granted = std::get_if<Reply<Granted>>(&call.reply)) (*granted)({{}, sentence});
         if (const auto* tested = std::get_if<Reply<Tested>>(&call.reply)) (*tested)({{}, {}, sentence});
         if (const auto* mounted = std::get_if<Reply<Mounted>>(&call.reply)) (*mounted)({false, sentence});
+        if (const auto* cleaned = std::get_if<Reply<Cleaned>>(&call.reply)) (*cleaned)({{}, sentence});
     }
     void answer_all(const std::string& but = "") {
         for (int rounds = 0; rounds < 100'000; ++rounds) {
@@ -197,6 +199,7 @@ private:
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
     void answer(const Call&, const Reply<Mounted>& reply) { reply({!runs_systemd, ""}); }
     void answer(const Call&, const Reply<Holders>& reply) { reply({}); }
+    void answer(const Call&, const Reply<Cleaned>& reply) { reply({{{"remove", "/etc/ours", ""}}, ""}); }
 };
 
 class FakeObserver final : public Observer {

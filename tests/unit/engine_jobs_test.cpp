@@ -29,6 +29,34 @@ protected:
     std::string text_;  // of the last refusal
 };
 
+TEST_F(EngineJobs, an_offline_detach_ends_with_its_worker_and_tells_what_it_removed) {
+    prepare();
+    const unsigned id = engine.detach_offline("a");
+    engine.image_changed("a");
+    ports.answer_all("clean");
+    EXPECT_EQ(job(id).state, JobState::running) << "whatever else is done for the machine";
+    ports.answer("clean");
+    EXPECT_EQ(job(id).result, JobResult::done);
+    EXPECT_EQ(job(id).text, "what was left of ours is gone");
+    EXPECT_THAT(job(id).changes, ElementsAre(Change{"remove", "/etc/ours", ""}));
+
+    const unsigned failed = engine.detach_offline("a");
+    engine.attach("a", {});
+    EXPECT_EQ(job(failed).state, JobState::running) << "it cannot be called back";
+    ports.fail("clean", "the tree is busy");
+    EXPECT_EQ(job(failed).result, JobResult::failed);
+    EXPECT_EQ(job(failed).text, "the tree is busy");
+}
+
+TEST_F(EngineJobs, an_offline_detach_of_a_machine_that_runs_is_refused) {
+    prepare();
+    engine.machine_started("a", instance("a"));
+    ports.answer_all();
+    EXPECT_EQ(refusal([&] { engine.detach_offline("a"); }), "Running");
+    EXPECT_THAT(text_, HasSubstr("cuda-nspawnctl detach a"));
+    EXPECT_THAT(ports.news(), Not(Contains("clean a")));
+}
+
 TEST_F(EngineJobs, attach_of_a_prepared_machine_is_done_when_everything_was_looked_at) {
     prepare();
     const unsigned id = engine.attach("a", {});

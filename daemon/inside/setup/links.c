@@ -61,8 +61,12 @@ void remove_links(const struct list* recorded, const struct links* wanted) {
         remove_temporary(path);
         if (is_wanted(wanted, path)) continue;
         char* target = link_target(path);
-        int error = target && is_ours(target) ? remove_file(path) : 0;
-        if (error) fail("%s cannot be removed: %s", path, strerror(error));
+        bool ours = target && is_ours(target);
+        int error = ours ? remove_file(path) : 0;
+        if (error)
+            fail("%s cannot be removed: %s", path, strerror(error));
+        else if (ours)
+            tell_removed(path);
         free(target);
     }
 }

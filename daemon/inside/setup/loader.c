@@ -283,6 +283,7 @@ static int converge_fragment(const char* wanted, bool* changed) {
     } else if (!wanted) {
         if (present) error = remove_file(FRAGMENT);
         *changed = present && !error;
+        if (*changed) tell_removed(FRAGMENT);
     } else if (!present || strcmp(present, wanted) != 0) {
         error = write_text(FRAGMENT, wanted);
         *changed = !error;

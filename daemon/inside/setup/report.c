@@ -1,9 +1,11 @@
 /* What the set-up found, for two readers: the host (the state file) and the guest's log (standard error). */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "setup.h"
 
@@ -43,6 +45,9 @@ void fail(const char* format, ...) {
     va_end(arguments);
     has_errors = true;
 }
+
+/* In the order in which things happen, so not buffered. */
+void tell_removed(const char* path) { dprintf(STDOUT_FILENO, "removed %s\n", path); }
 
 bool write_report(unsigned long long epoch) {
     struct text state = {0};

@@ -41,6 +41,7 @@ bool contains(const struct list* list, const char* item);
 /* report.c: one line each, a sentence. An error makes the exit status 1. */
 void note(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
+void tell_removed(const char* path); /* of the root file system, to who runs the set-up */
 void begin_report(void);
 void report_to_host_only(void); /* standard error is the command's */
 bool write_report(unsigned long long epoch);
