@@ -186,10 +186,9 @@ TEST_F(BusMachines, an_offline_detach_says_what_it_took_out_of_the_root_file_sys
     ASSERT_EQ(changes.size(), 1U);
     EXPECT_EQ(std::get<1>(changes[0]), "/etc/ours");
     systemd->set("cuda-nspawn-clean@", {.report = R"({"changes": [], "failure": "the tree is busy"})"});
-    EXPECT_EQ(failure_of([&] {
-                  call<ObjectPath, Changes>("Detach", "a", Options{{"offline", sdbus::Variant(true)}});
-              }).text,
-              "the tree is busy");
+    EXPECT_EQ(
+        failure_of([&] { call<ObjectPath, Changes>("Detach", "a", Options{{"offline", sdbus::Variant(true)}}); }).text,
+        "the tree is busy");
 }
 
 TEST_F(BusMachines, two_machines_hold_what_each_was_granted) {

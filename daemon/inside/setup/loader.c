@@ -237,7 +237,9 @@ static bool put_driver_first(const char* fragment) {
 static void watch_cache(void) {
     char reason[1024];
     if (access(SYSTEMD_SOCKET, F_OK) < 0) {
-        note("when ldconfig runs in this guest, it puts its own libraries before the host's: no systemd runs to watch it");
+        note(
+            "when ldconfig runs in this guest, it puts its own libraries before the host's: no systemd runs to watch "
+            "it");
         return;
     }
     if (run_program((char*[]){"/bin/systemctl", "--no-block", "start", "cuda-nspawn-loader.service", NULL},

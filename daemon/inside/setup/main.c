@@ -142,8 +142,7 @@ int main(int argc, char** argv) {
                           : strcmp(verb, "watch") == 0   ? watch
                                                          : NULL;
     if (argc != 2 || !action) {
-        fprintf(stderr,
-                "usage: setup apply|refresh|remove|watch|revive|adopt|attend\n       setup run COMMAND...\n");
+        fprintf(stderr, "usage: setup apply|refresh|remove|watch|revive|adopt|attend\n       setup run COMMAND...\n");
         return 2;
     }
     umask(022);
