@@ -132,10 +132,9 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
 unsigned Engine::detach_offline(const std::string& name) {
     const Machine& machine = find(name);
     if (machine.instance || machine.under_way == Step::start)
-        throw JobRefused("Running",
-                         fmt::format("Machine \"{0}\" runs, and its own systemd takes all away when it stops: "
-                                     "cuda-nspawnctl detach {0}, without the option offline.",
-                                     name));
+        throw JobRefused(
+            "Running",
+            fmt::format("Machine \"{0}\" runs: cuda-nspawnctl detach {0}, without the option offline.", name));
     Job& job = new_job(JobKind::detach, name, {});
     job.offline = true;
     const unsigned id = job.id;

@@ -349,17 +349,25 @@ unsigned LivePorts::find_root(const Instance& instance) const {
     return root_in_map(read_file(places_.proc / std::to_string(instance.leader) / "uid_map").value_or(""));
 }
 
-void LivePorts::mount(const std::string& machine, Reply<Mounted> reply) {
-    workers_.run("mount", look_request({machine}), [reply](const std::string& report, std::string failure) {
-        Mounted mounted;
+template <class Report>
+void LivePorts::ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
+                    Reply<Report> reply) {
+    workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
+        Report report;
         try {
-            if (failure.empty()) mounted.attended = !parse_mount_report(report).empty();
+            if (failure.empty())
+                report = parse(text);
+            else
+                report.failure = failure;
         } catch (const std::exception& error) {
-            failure = error.what();
+            report.failure = error.what();
         }
-        mounted.failure = failure;
-        reply(mounted);
+        reply(std::move(report));
     });
+}
+
+void LivePorts::mount(const std::string& machine, Reply<Mounted> reply) {
+    ask("mount", look_request({machine}), parse_mounted_report, std::move(reply));
 }
 
 // --- machines --------------------------------------------------------------------------------------------------------
@@ -381,23 +389,6 @@ void LivePorts::start(const std::string& machine, Reply<std::string> reply) {
 
 void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
     systemd_.run_job("StopUnit", instance.unit, std::move(reply));
-}
-
-template <class Report>
-void LivePorts::ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
-                    Reply<Report> reply) {
-    workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
-        Report report;
-        try {
-            if (failure.empty())
-                report = parse(text);
-            else
-                report.failure = failure;
-        } catch (const std::exception& error) {
-            report.failure = error.what();
-        }
-        reply(std::move(report));
-    });
 }
 
 void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {

@@ -74,10 +74,9 @@ std::string run_store(const std::string& request) {
 }
 
 std::string run_mount(const std::string& request) {
-    std::vector<std::string> attended;
-    for (const std::string& machine : parse_look_request(request))
-        if (mount_into(machine)) attended.push_back(machine);
-    return mount_report(attended);
+    Mounted mounted;
+    for (const std::string& machine : parse_look_request(request)) mounted.attended = mount_into(machine);
+    return to_json(mounted);
 }
 
 std::string run_clean(const std::string& request) {

@@ -16,6 +16,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredGeneration, generation, result, text)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HoldersRequest, nodes, units, machine)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, nodes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Mounted, attended, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cleaned, changes, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BundledLibrary, path, version, kind)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Toolkit, path, version)
@@ -81,16 +82,14 @@ std::vector<std::string> parse_look_request(std::string_view text) {
 }
 std::string to_json(const LookReport& report) { return dump(report); }
 LookReport parse_look_report(std::string_view text) { return parse<LookReport>(text, "the report"); }
-std::string mount_report(const std::vector<std::string>& attended) { return dump(attended); }
-std::vector<std::string> parse_mount_report(std::string_view text) {
-    return parse<std::vector<std::string>>(text, "the report");
-}
 std::string to_json(const StoreRequest& request) { return dump(request); }
 StoreRequest parse_store_request(std::string_view text) { return parse<StoreRequest>(text, "the request"); }
 std::string to_json(const StoreReport& report) { return dump(report); }
 StoreReport parse_store_report(std::string_view text) { return parse<StoreReport>(text, "the report"); }
 std::string to_json(const HoldersRequest& request) { return dump(request); }
 HoldersRequest parse_holders_request(std::string_view text) { return parse<HoldersRequest>(text, "the request"); }
+std::string to_json(const Mounted& report) { return dump(report); }
+Mounted parse_mounted_report(std::string_view text) { return parse<Mounted>(text, "the report"); }
 std::string to_json(const Cleaned& report) { return dump(report); }
 Cleaned parse_cleaned_report(std::string_view text) { return parse<Cleaned>(text, "the report"); }
 std::string to_json(const Holders& report) { return dump(report); }

@@ -42,8 +42,6 @@ std::vector<std::string> parse_look_request(std::string_view text);
 using LookReport = std::map<std::string, Image>;  // by machine; unit_problems are not the worker's to know
 std::string to_json(const LookReport& report);
 LookReport parse_look_report(std::string_view text);
-std::string mount_report(const std::vector<std::string>& attended);  // the machines in which a worker does the set-up
-std::vector<std::string> parse_mount_report(std::string_view text);
 
 struct StoreRequest {
     std::string build;              // generation to build; empty: none
@@ -57,6 +55,9 @@ StoreReport parse_store_report(std::string_view text);
 
 std::string to_json(const HoldersRequest& request);
 HoldersRequest parse_holders_request(std::string_view text);
+std::string to_json(const Mounted& report);
+Mounted parse_mounted_report(std::string_view text);
+
 std::string to_json(const Cleaned& report);
 Cleaned parse_cleaned_report(std::string_view text);
 std::string to_json(const Holders& report);

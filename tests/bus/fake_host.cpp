@@ -66,6 +66,7 @@ std::string FakeHost::work_on(const std::string& verb, const std::string& reques
         if (verb == "look") return look_at(request);
         if (verb == "store") return store(request);
         if (verb == "test") return self_test(request);
+        if (verb == "mount") return to_json(Mounted{});
         if (verb == "clean") return to_json(Cleaned{{{"remove", "/etc/ours", "in the machine"}}, ""});
         if (verb == "holders") return to_json(find_holders(parse_holders_request(request), tree.at("/proc")));
         return failure_report("there is no worker " + verb);

@@ -13,7 +13,7 @@ _is_killed_with_its_gpu() {
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
     wait_until 30 has_booted "$guest"
-    _is_killed
+    kill_machine "$guest"
     wait_until 10 property_is "$guest" State ready
 }
 
