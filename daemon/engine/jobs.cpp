@@ -249,7 +249,8 @@ void Engine::settle_jobs(Machine& machine) {
         if (!outcome_is_open(machine, job)) {
             const auto [result, text] = outcome(machine, job);
             end_job(job, result, text);
-        } else if (job.options.start && !machine.instance && !job.start_tried) {
+        } else if (job.options.start && !machine.instance && !job.start_tried &&
+                   !(generation_.empty() && generation_pending())) {  // else its first service would find no driver
             job.start_tried = true;
             machine.start_wanted = true;
         } else if (job.options.test && machine.instance && !machine.testing && !machine.test_wanted &&

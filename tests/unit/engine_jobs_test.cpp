@@ -78,6 +78,30 @@ TEST_F(EngineJobs, attach_with_start_and_test_ends_with_the_verdict) {
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
 
+TEST_F(EngineJobs, attach_with_start_waits_for_the_first_copy_of_the_driver) {
+    set_policies({make_policy("a")});
+    engine.set_driver(make_driver());
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("build");
+    EXPECT_THAT(ports.waiting(), ElementsAre(::testing::StartsWith("build "))) << "nothing in it would find a driver";
+    EXPECT_EQ(state(), "preparing");
+    ports.answer_all();
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "start a"), 1);
+}
+
+TEST_F(EngineJobs, attach_with_start_ends_when_the_first_copy_of_the_driver_fails) {
+    set_policies({make_policy("a")});
+    engine.set_driver(make_driver());
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all("build");
+    ports.fail("build", "the disk is full");
+    ports.answer_all();
+    EXPECT_EQ(job(id).result, JobResult::failed);
+    EXPECT_THAT(job(id).text, HasSubstr("the disk is full"));
+    EXPECT_THAT(ports.log, Not(Contains("start a")));
+}
+
 TEST_F(EngineJobs, a_failed_verdict_is_a_failed_job_with_the_reason) {
     prepare();
     const unsigned id = engine.attach("a", {true, true, false});

@@ -24,6 +24,10 @@ _settings() {
 
 _leaves_no_trace() {
     rm -f "$policies/$guest.yaml" "$settings"
+    if [ -d "/etc/systemd/system/$(unit_of "$guest").d" ]; then
+        rm -r "/etc/systemd/system/$(unit_of "$guest").d"
+        systemctl daemon-reload
+    fi
     if [ "$(cat "/proc/$(leader_of "$guest" 2>/dev/null)/comm" 2>/dev/null)" != systemd ]; then
         machinectl --quiet terminate "$guest" </dev/null 2>/dev/null || :    # nobody there would obey a poweroff
     fi
@@ -50,7 +54,7 @@ _works() {
 }
 
 _has_nothing_of_ours() {
-    [ -z "$(in_guest "$guest" find /dev -name 'nvidia*')" ] && [[ $(in_guest "$guest" ldconfig -p) != */run/cuda-nspawn* ]]
+    [ -z "$(in_guest "$guest" find /dev ! -type d -name 'nvidia*')" ] && [[ $(in_guest "$guest" ldconfig -p) != */run/cuda-nspawn* ]]
 }
 
 # The sentence is told, nothing was changed for the machine, and without the policy's wish it would start as ever.
