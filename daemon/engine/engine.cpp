@@ -142,6 +142,7 @@ bool Engine::inherits_rules(const Machine& machine) {
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
+    note_that_it_runs(machine.name);
     machine.root.reset();
     machine.follow_due.reset();
     machine.granted.reset();

@@ -115,6 +115,7 @@ private:
     void end_job(Job& job, JobResult result, const std::string& text);
     Job& new_job(JobKind kind, const std::string& machine, const JobOptions& options);
     void remember(const Machine& machine);
+    void note_that_it_runs(const std::string& name);
     void supersede(const std::string& name, JobKind kept);
     void remove_if_done(const std::string& name);
     bool outcome_is_open(const Machine& machine, const Job& job) const;

@@ -82,9 +82,16 @@ void Engine::supersede(const std::string& name, JobKind kept) {
     }
 }
 
+// What jobs wanted started has been: if it ends before they do, that was somebody's wish, or its own.
+void Engine::note_that_it_runs(const std::string& name) {
+    for (auto& [id, job] : jobs_)
+        if (job.machine == name && job.state == JobState::running) job.start_tried = true;
+}
+
 unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     Machine& machine = find(name);
     const unsigned id = new_job(JobKind::attach, name, options).id;
+    if (machine.instance) note_that_it_runs(name);
     supersede(name, JobKind::attach);
     const bool was_revoked = std::exchange(machine.revoked, false);
     if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) follow(machine, true);

@@ -78,6 +78,20 @@ TEST_F(EngineJobs, attach_with_start_and_test_ends_with_the_verdict) {
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
 
+TEST_F(EngineJobs, a_machine_that_ends_during_an_attach_with_start_is_not_started_again) {
+    run();
+    const unsigned of_one_that_runs = engine.attach("a", {true, true, true});
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_EQ(job(of_one_that_runs).text, "machine \"a\" ended: see journalctl -u systemd-nspawn@a.service");
+    const unsigned of_one_that_somebody_starts = engine.attach("a", {true, true, false});
+    engine.machine_started("a", instance("a", 101));
+    engine.machine_ended("a");
+    ports.answer_all();
+    EXPECT_EQ(job(of_one_that_somebody_starts).result, JobResult::failed);
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "start a"), 0);
+}
+
 TEST_F(EngineJobs, attach_with_start_waits_for_the_first_copy_of_the_driver) {
     set_policies({make_policy("a")});
     engine.set_driver(make_driver());

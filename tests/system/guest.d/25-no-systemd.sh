@@ -9,8 +9,8 @@ _make_bare() {
     before=$(_own_files)
 }
 
-# Without what systemd-nspawn itself makes at a start.
-_own_files() { (cd "/var/lib/machines/$guest" && find etc usr -printf '%p %y %m %U %G %s %l\n' | sort | sha256sum); }
+# Without what systemd-nspawn itself makes at a start, and the loader's cache, which is what ldconfig makes of it.
+_own_files() { (cd "/var/lib/machines/$guest" && find etc usr ! -name ld.so.cache -printf '%p %y %m %U %G %s %l\n' | sort | sha256sum); }
 
 # A command as a process of the guest's: in its cgroup, whose rules hold then, and in its namespaces.
 _inside() {    # COMMAND…

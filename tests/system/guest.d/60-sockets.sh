@@ -27,6 +27,7 @@ _hears_nobody() { [ "$(_hears 0)" = "no socket" ]; }
 a_machine_reaches_a_daemon_of_the_host_whenever_it_has_that_socket() {
     [ ! -e "$persistenced" ] || skip "wants a host without $persistenced"
     _make_guest
+    [ -x "/var/lib/machines/$guest/usr/bin/perl" ] || skip "wants perl in the guest"
     policy "$guest" 'gpus: [0]' 'sockets: [persistenced]'
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
