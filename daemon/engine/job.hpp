@@ -45,6 +45,8 @@ struct Job {
     std::optional<SelfTestLevel> level;  // of its test; nothing: the policy's
     std::vector<std::function<void(const Job&)>> on_applied;
     std::vector<std::function<void(const Job&)>> on_ended;
+    // What becomes of that machine ends it.
+    bool waits_for(const std::string& name) const { return machine == name && state == JobState::running && !offline; }
 };
 
 // A wish that cannot be taken: `name` is the D-Bus error's last part ("NoSuchMachine"), what() the sentence.

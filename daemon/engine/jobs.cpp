@@ -77,7 +77,7 @@ Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions&
 void Engine::supersede(const std::string& name, JobKind kept) {
     for (auto& [id, job] : jobs_) {
         const bool opposite = (job.kind == JobKind::detach) != (kept == JobKind::detach);
-        if (job.machine == name && job.state == JobState::running && opposite && !job.offline)
+        if (job.waits_for(name) && opposite)
             end_job(job, JobResult::superseded, fmt::format("overtaken by a later {}", to_string(kept)));
     }
 }
@@ -85,7 +85,7 @@ void Engine::supersede(const std::string& name, JobKind kept) {
 // What jobs wanted started has been: if it ends before they do, that was somebody's wish, or its own.
 void Engine::note_that_it_runs(const std::string& name) {
     for (auto& [id, job] : jobs_)
-        if (job.machine == name && job.state == JobState::running) job.start_tried = true;
+        if (job.waits_for(name)) job.start_tried = true;
 }
 
 unsigned Engine::attach(const std::string& name, const JobOptions& options) {
@@ -193,8 +193,7 @@ void Engine::holders(const std::string& name, Reply<Holders> reply) {
 
 void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
     for (auto& [id, job] : jobs_)
-        if (job.machine == name && job.state == JobState::running && !job.applied && !job.offline)
-            job.changes.insert(job.changes.end(), changes.begin(), changes.end());
+        if (job.waits_for(name) && !job.applied) job.changes.insert(job.changes.end(), changes.begin(), changes.end());
 }
 
 // Whether a running job still waits for something that is under way or about to be. May state its next wish.
@@ -246,7 +245,7 @@ std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const 
 void Engine::settle_jobs(Machine& machine) {
     std::vector<unsigned> ids;
     for (const auto& [id, job] : jobs_)
-        if (job.machine == machine.name && job.state == JobState::running && !job.offline) ids.push_back(id);
+        if (job.waits_for(machine.name)) ids.push_back(id);
     for (const unsigned id : ids) {
         Job& job = jobs_.at(id);
         if (!generation_pending() && !job.applied) {

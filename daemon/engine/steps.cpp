@@ -249,7 +249,7 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
 SelfTestLevel Engine::asked_level(const Machine& machine) const {
     std::optional<SelfTestLevel> asked;
     for (const auto& [id, job] : jobs_)
-        if (job.machine == machine.name && job.state == JobState::running && job.options.test)
+        if (job.waits_for(machine.name) && job.options.test)
             asked = std::max(asked, std::optional(job.level.value_or(machine.policy->self_test)));
     const SelfTestLevel level = asked.value_or(machine.policy->self_test);
     return level == SelfTestLevel::off ? SelfTestLevel::quick : level;
@@ -258,7 +258,7 @@ SelfTestLevel Engine::asked_level(const Machine& machine) const {
 // Jobs that wait for a test state their wish once more.
 void Engine::test_again(const std::string& name) {
     for (auto& [id, job] : jobs_)
-        if (job.machine == name && job.state == JobState::running) job.test_tried = false;
+        if (job.waits_for(name)) job.test_tried = false;
 }
 
 // It says nothing of what the machine is now.
@@ -275,7 +275,7 @@ void Engine::begin_test(Machine& machine) {
     const std::string name = machine.name;
     const SelfTestLevel level = asked_level(machine);
     for (auto& [id, job] : jobs_)
-        if (job.machine == name && job.state == JobState::running && job.options.test) job.test_tried = true;
+        if (job.waits_for(name) && job.options.test) job.test_tried = true;
     const Instance instance = *machine.instance;
     const Plan plan = *machine.exposed;
     const TestRequest request{name, level, all_nodes(driver_), plan.nodes, machine.epoch};

@@ -136,7 +136,7 @@ std::string command_words(const std::vector<Setting>& settings) {
 
 // A command that runs instead of a systemd needs its GPU at once: it is executed by our set-up.
 std::string command_after_set_up(const std::vector<Setting>& settings) {
-    const std::string words = settings_boot(settings) == false ? command_words(settings) : "";
+    const std::string words = command_words(settings);
     return words.empty() ? ""
                          : fmt::format("Parameters=\nParameters={}/guest/setup run{}\n", names::guest_directory, words);
 }
@@ -155,7 +155,7 @@ std::string compose_admin(std::string_view machine, const AdminSettings& admin, 
     composed.boots = settings_boot(chosen);
     composed.text += fmt::format("# and from {}: a change belongs there.\n", admin.path);
     composed.text += admin_text(admin, chosen);
-    return command_after_set_up(chosen);
+    return composed.boots == false ? command_after_set_up(chosen) : "";
 }
 
 }  // namespace

@@ -21,11 +21,27 @@ _inside() {    # COMMAND…
     bash -c 'echo $$ >"$1/cgroup.procs"; shift; exec nsenter --all --target "$@"' - "$cgroup/payload" "$leader" "$@"
 }
 
+# What is written for guests with a systemd.
+_bare() (    # FUNCTION…
+    # shellcheck disable=SC2317 # the function calls it
+    in_guest() { shift && _inside "$@"; }
+    "$@"
+)
+
 _has_computed_since() { journalctl --output=cat --since "$case_begin" --unit="$(unit_of "$guest")" | grep -q '^round 50: right'; }
 
 _ends() {
     machinectl terminate "$guest" </dev/null
     wait_until 20 is_down "$guest"
+}
+
+# A command that computes, by the settings file.
+_start_computing() {    # LINE…
+    _make_bare
+    _settings '[Exec]' Boot=no "$@"
+    policy "$guest" 'gpus: [0]'
+    systemctl start "cuda-nspawn@$guest"
+    wait_until 20 _has_computed_since
 }
 
 # It has its GPU, loses it by a stop, gets it again, and what is taken leaves nothing in its root file system.
@@ -34,41 +50,21 @@ _works_bare() {
     same "the GPUs" "$(_inside "$smi" -L | grep -c GPU-)" 1
     has "the loader's cache" "$(_inside ldconfig -p)" "libcuda.so.1 (libc6,x86-64) => /run/cuda-nspawn/driver/"
     systemctl stop "cuda-nspawn@$guest"
-    wait_until 10 _has_lost_all
-    same "its door, detached" "$(_bare_door)" closed
+    wait_until 10 _bare _has_nothing_of_ours
+    same "its door, detached" "$(_bare door "$guest" "$(node_of 0)")" closed
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
     same "the GPUs, again" "$(_inside "$smi" -L | grep -c GPU-)" 1
-    same "its door" "$(_bare_door)" open
+    same "its door" "$(_bare door "$guest" "$(node_of 0)")" open
     systemctl stop "cuda-nspawn@$guest"
-    wait_until 10 _has_lost_all
+    wait_until 10 _bare _has_nothing_of_ours
     same "the guest's files" "$(_own_files)" "$before"
     systemctl start "cuda-nspawn@$guest"
     is_attached "$guest"
 }
 
-# As door() of what has a systemd.
-_bare_door() {
-    local node=/run/cuda-nspawn/machines/$guest/dev/.door answer
-    mknod -m 666 "$node" c "$(major_of nvidia)" "$(gpu_field 0 minor)"
-    answer=$(_inside sh -c 'exec 3</run/cuda-nspawn/dev/.door && echo open' 2>&1) || :
-    rm "$node"
-    case $answer in
-        *"Operation not permitted"*) echo closed ;;
-        *) echo "$answer" ;;
-    esac
-}
-
-_has_lost_all() {
-    [ -z "$(_inside find /dev ! -type d -name 'nvidia*')" ] && [[ $(_inside ldconfig -p) != */run/cuda-nspawn* ]]
-}
-
 a_command_that_runs_instead_of_a_systemd_has_its_GPU_from_the_first_instruction_on() {
-    _make_bare
-    _settings '[Exec]' Boot=no Parameters=/usr/local/bin/compute
-    policy "$guest" 'gpus: [0]'
-    systemctl start "cuda-nspawn@$guest"
-    wait_until 20 _has_computed_since
+    _start_computing Parameters=/usr/local/bin/compute
     _works_bare
     same "the first process" "$(cat "/proc/$(leader_of "$guest")/comm")" compute
     _ends
@@ -81,11 +77,7 @@ a_command_that_runs_instead_of_a_systemd_has_its_GPU_from_the_first_instruction_
 a_command_of_a_user_of_the_guest_and_one_beside_a_stub_have_it_too() {
     local setting
     for setting in User=nobody ProcessTwo=yes; do
-        _make_bare
-        _settings '[Exec]' "Boot=no" "$setting" Parameters=compute
-        policy "$guest" 'gpus: [0]'
-        systemctl start "cuda-nspawn@$guest"
-        wait_until 20 _has_computed_since
+        _start_computing "$setting" Parameters=compute
         _works_bare
         _ends
         _leaves_no_trace
@@ -125,7 +117,7 @@ a_guest_with_another_init_works() {
     systemctl restart cuda-nspawnd
     wait_until 10 property_is "$guest" State attached
     policy "$guest" 'gpus: none'
-    wait_until 10 _has_lost_all
+    wait_until 10 _bare _has_nothing_of_ours
     same "the guest's files" "$(_own_files)" "$before"
     _ends
     _leaves_no_trace
@@ -145,11 +137,7 @@ a_shell_that_somebody_starts_by_hand_gets_its_GPU() {
 
 # Its package manager runs ldconfig, and may.
 ldconfig_of_a_guest_without_systemd_keeps_the_driver() {
-    _make_bare
-    _settings '[Exec]' Boot=no DropCapability=CAP_SYS_ADMIN Parameters=compute
-    policy "$guest" 'gpus: [0]'
-    systemctl start "cuda-nspawn@$guest"
-    wait_until 20 _has_computed_since
+    _start_computing DropCapability=CAP_SYS_ADMIN Parameters=compute
     _inside ldconfig
     _works_bare
     _ends
@@ -158,11 +146,7 @@ ldconfig_of_a_guest_without_systemd_keeps_the_driver() {
 
 # What has no root that may write, or can: nothing is left to do but to bind a cache over the guest's.
 a_command_in_a_read_only_guest_works() {
-    _make_bare
-    _settings '[Exec]' Boot=no Parameters=compute '[Files]' ReadOnly=yes
-    policy "$guest" 'gpus: [0]'
-    systemctl start "cuda-nspawn@$guest"
-    wait_until 20 _has_computed_since
+    _start_computing Parameters=compute '[Files]' ReadOnly=yes
     _works_bare
     _ends
     _leaves_no_trace
