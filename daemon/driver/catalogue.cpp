@@ -138,14 +138,6 @@ bool is_dotted_number(std::string_view text) {
     return after_digit;
 }
 
-std::string_view take_number(std::string_view& text) {
-    const auto dot = std::min(text.find('.'), text.size());
-    auto number = text.substr(0, dot);
-    text.remove_prefix(std::min(dot + 1, text.size()));
-    while (number.starts_with('0')) number.remove_prefix(1);
-    return number;
-}
-
 }  // namespace
 
 std::span<const LibraryEntry> library_entries() { return libraries; }
@@ -177,16 +169,6 @@ std::optional<LibraryName> parse_library_name(std::string_view file_name) {
 bool is_driver_version(std::string_view text) {
     const auto dot = text.find('.');
     return is_dotted_number(text) && dot != std::string_view::npos && dot >= 2;
-}
-
-std::strong_ordering compare_versions(std::string_view left, std::string_view right) {
-    while (!left.empty() || !right.empty()) {
-        const auto a = take_number(left);
-        const auto b = take_number(right);
-        if (const auto order = a.size() <=> b.size(); order != 0) return order;
-        if (const auto order = a <=> b; order != 0) return order;
-    }
-    return std::strong_ordering::equal;
 }
 
 }  // namespace cuda_nspawn

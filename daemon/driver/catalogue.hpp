@@ -4,7 +4,6 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -58,6 +57,5 @@ std::optional<LibraryName> parse_library_name(std::string_view file_name);
 
 // Two numbers at least, the first one of two digits at least: "580.159.04", "550.54"; not "1", not "1.1.2".
 bool is_driver_version(std::string_view text);
-std::strong_ordering compare_versions(std::string_view left, std::string_view right);
 
 }  // namespace cuda_nspawn

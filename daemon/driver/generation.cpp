@@ -13,8 +13,8 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "driver/file_descriptor.hpp"
 #include "driver/host_tree.hpp"
+#include "elf/file_descriptor.hpp"
 
 namespace cuda_nspawn {
 namespace {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "driver/catalogue.hpp"
+#include "elf/version.hpp"
 
 namespace cuda_nspawn {
 
@@ -15,7 +16,7 @@ std::variant<ElfFile, Refusal> inspect_elf(const HostTree& tree, const HostFile&
     if (!fd)
         return Refusal{fmt::format("it cannot be opened ({})", std::generic_category().message(errno)),
                        errno != ENOENT && errno != ELOOP && errno != EINVAL};  // these: it was replaced meanwhile
-    auto result = read_elf(fd.get(), file.size);
+    auto result = read_elf(FileBytes(fd.get(), file.size));
     if (auto* reason = std::get_if<std::string>(&result)) return Refusal{std::move(*reason)};
     auto& elf = std::get<ElfFile>(result);
     if (elf.machine != (elf.is_64bit ? host_machine : host_machine32))
@@ -25,7 +26,7 @@ std::variant<ElfFile, Refusal> inspect_elf(const HostTree& tree, const HostFile&
 
 std::string needed_glibc(const HostTree& tree, const HostFile& file) {
     const FileDescriptor fd = tree.open_real(file.path);
-    return fd ? needed_glibc(fd.get(), file.size) : std::string();
+    return fd ? needed_glibc(FileBytes(fd.get(), file.size)) : std::string();
 }
 
 bool is_too_new_for_guests(const HostTree& tree, const HostFile& file, std::string_view newest) {

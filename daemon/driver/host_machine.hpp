@@ -8,8 +8,8 @@
 #include <string_view>
 #include <variant>
 
-#include "driver/elf.hpp"
 #include "driver/host_tree.hpp"
+#include "elf/elf.hpp"
 
 namespace cuda_nspawn {
 

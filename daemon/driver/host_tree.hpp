@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 
 namespace cuda_nspawn {
 

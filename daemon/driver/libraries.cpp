@@ -9,10 +9,11 @@
 #include <utility>
 
 #include "driver/catalogue.hpp"
-#include "driver/elf.hpp"
 #include "driver/host_machine.hpp"
-#include "driver/ld_cache.hpp"
 #include "driver/userspace.hpp"
+#include "elf/elf.hpp"
+#include "elf/ld_cache.hpp"
+#include "elf/version.hpp"
 
 namespace cuda_nspawn {
 namespace {

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "elf/bytes.hpp"
 
 namespace cuda_nspawn {
 
@@ -33,6 +36,8 @@ public:
     virtual bool is_file(std::string_view path) const = 0;
     virtual bool is_directory(std::string_view path) const = 0;
     virtual std::optional<TreeEntry> find(std::string_view path) const = 0;
+    // A regular file, to read pieces of; nothing as for read().
+    virtual std::unique_ptr<Bytes> open(std::string_view path) const = 0;
 };
 
 enum class Libc { none, glibc, musl };

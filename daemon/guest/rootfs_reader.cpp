@@ -17,24 +17,10 @@
 
 #include <fmt/format.h>
 
+#include "elf/file_descriptor.hpp"
+
 namespace cuda_nspawn {
 namespace {
-
-class Descriptor {
-public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    int get() const { return fd_; }
-    int release() { return std::exchange(fd_, -1); }
-    explicit operator bool() const { return fd_ >= 0; }
-
-private:
-    int fd_;
-};
 
 // The kernel gives up with EAGAIN when a rename races with a lookup below RESOLVE_IN_ROOT. A guest can keep that up
 // for ever, so ask only so often.
@@ -95,7 +81,7 @@ RootfsReader::~RootfsReader() {
 // RESOLVE_NO_XDEV: no lookup leaves the file system mount that the root lies on. In a running guest's root (seen
 // through /proc/PID/root) a FUSE mount of the guest could otherwise keep the host waiting for ever. What is asked for
 // lies in / and /usr, and a tree of a machine has both on one mount.
-int RootfsReader::open(std::string_view path, int flags) const {
+int RootfsReader::lookup(std::string_view path, int flags) const {
     if (path.empty() || path.find('\0') != std::string_view::npos) return -1;
     std::string name(path);
     struct open_how how{};
@@ -111,16 +97,16 @@ int RootfsReader::open(std::string_view path, int flags) const {
 
 std::optional<std::string> RootfsReader::read(std::string_view path, std::size_t limit) const {
     // O_PATH first: opening a fifo, a device or a socket for reading has effects, looking at it has none.
-    Descriptor found(open(path, O_PATH));
+    FileDescriptor found(lookup(path, O_PATH));
     if (!found || file_type(found.get()) != S_IFREG) return std::nullopt;
-    Descriptor file(reopen_for_reading(found.get()));
+    FileDescriptor file(reopen_for_reading(found.get()));
     if (!file) return std::nullopt;
     return read_up_to(file.get(), limit);
 }
 
 std::vector<std::string> RootfsReader::list(std::string_view path, std::size_t limit) const {
     // O_DIRECTORY is checked before anything is opened, so this cannot hang on a fifo.
-    Descriptor directory(open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOCTTY));
+    FileDescriptor directory(lookup(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOCTTY));
     if (!directory) return {};
     std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(directory.get()), ::closedir);
     if (!stream) return {};
@@ -137,19 +123,19 @@ std::vector<std::string> RootfsReader::list(std::string_view path, std::size_t l
 }
 
 bool RootfsReader::is_file(std::string_view path) const {
-    Descriptor found(open(path, O_PATH));
+    FileDescriptor found(lookup(path, O_PATH));
     if (!found) return false;
     auto type = file_type(found.get());
     return type && *type != S_IFDIR;
 }
 
 bool RootfsReader::is_directory(std::string_view path) const {
-    Descriptor found(open(path, O_PATH));
+    FileDescriptor found(lookup(path, O_PATH));
     return found && file_type(found.get()) == S_IFDIR;
 }
 
 std::optional<TreeEntry> RootfsReader::find(std::string_view path) const {
-    Descriptor found(open(path, O_PATH));
+    FileDescriptor found(lookup(path, O_PATH));
     struct stat status{};
     if (!found || ::fstat(found.get(), &status) < 0) return std::nullopt;
     TreeEntry entry{FileType::other, status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
@@ -157,6 +143,27 @@ std::optional<TreeEntry> RootfsReader::find(std::string_view path) const {
     if (S_ISDIR(status.st_mode)) entry.type = FileType::directory;
     if (S_ISREG(status.st_mode)) entry.type = FileType::regular;
     return entry;
+}
+
+namespace {
+
+class OpenFile final : public FileBytes {
+public:
+    OpenFile(FileDescriptor file, std::uint64_t size) : FileBytes(file.get(), size), file_(std::move(file)) {}
+
+private:
+    FileDescriptor file_;
+};
+
+}  // namespace
+
+std::unique_ptr<Bytes> RootfsReader::open(std::string_view path) const {
+    FileDescriptor found(lookup(path, O_PATH));
+    struct stat status{};
+    if (!found || ::fstat(found.get(), &status) < 0 || !S_ISREG(status.st_mode)) return nullptr;
+    FileDescriptor file(reopen_for_reading(found.get()));
+    if (!file) return nullptr;
+    return std::make_unique<OpenFile>(std::move(file), static_cast<std::uint64_t>(status.st_size));
 }
 
 }  // namespace cuda_nspawn

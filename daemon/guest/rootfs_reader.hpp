@@ -23,9 +23,10 @@ public:
     bool is_file(std::string_view path) const override;
     bool is_directory(std::string_view path) const override;
     std::optional<TreeEntry> find(std::string_view path) const override;
+    std::unique_ptr<Bytes> open(std::string_view path) const override;
 
 private:
-    int open(std::string_view path, int flags) const;  // -1 when it cannot be opened safely
+    int lookup(std::string_view path, int flags) const;  // -1 when it cannot be looked up safely
     int root_;
 };
 

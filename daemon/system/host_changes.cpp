@@ -8,7 +8,7 @@
 #include <fstream>
 #include <utility>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "names.hpp"
 #include "system/log.hpp"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "system/event_loop.hpp"
 
 namespace cuda_nspawn {

@@ -17,7 +17,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "guest/printable.hpp"
 #include "guest/rootfs_reader.hpp"
 #include "names.hpp"

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 
 namespace cuda_nspawn {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "driver/driver.hpp"
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "worker/enter_cgroup.hpp"
 
 namespace cuda_nspawn {

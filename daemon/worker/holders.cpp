@@ -15,7 +15,7 @@
 #include <string_view>
 #include <utility>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "guest/printable.hpp"
 #include "worker/proc_text.hpp"
 

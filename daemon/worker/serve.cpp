@@ -18,7 +18,7 @@
 #include <system_error>
 #include <utility>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "worker/protocol.hpp"
 
 namespace cuda_nspawn {

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "plan/plan.hpp"
 
 namespace cuda_nspawn {

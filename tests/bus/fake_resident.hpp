@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "driver/file_descriptor.hpp"
+#include "elf/file_descriptor.hpp"
 #include "fake_host.hpp"
 #include "news.hpp"
 

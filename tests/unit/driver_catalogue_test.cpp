@@ -3,6 +3,7 @@
 #include <set>
 
 #include "driver/catalogue.hpp"
+#include "elf/version.hpp"
 
 namespace cuda_nspawn {
 namespace {

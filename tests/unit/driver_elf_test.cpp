@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-#include "driver/elf.hpp"
-#include "driver/file_descriptor.hpp"
 #include "driver_fixture.hpp"
+#include "elf/elf.hpp"
+#include "elf/file_descriptor.hpp"
 
 namespace cuda_nspawn {
 namespace {
@@ -15,7 +15,7 @@ std::variant<ElfFile, std::string> read(std::string_view bytes) {
     const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
     if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
         throw std::runtime_error("write");
-    return read_elf(fd.get(), bytes.size());
+    return read_elf(FileBytes(fd.get(), bytes.size()));
 }
 std::string refusal(std::string_view bytes) {
     const auto result = read(bytes);
@@ -41,7 +41,7 @@ TEST(Elf, reads_32_bit_files) {
 TEST(Elf, reads_the_running_program) {
     const FileDescriptor fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
     const auto size = std::filesystem::file_size("/proc/self/exe");
-    const auto result = read_elf(fd.get(), size);
+    const auto result = read_elf(FileBytes(fd.get(), size));
     ASSERT_TRUE(std::holds_alternative<ElfFile>(result)) << std::get<std::string>(result);
     EXPECT_EQ(std::get<ElfFile>(result).is_64bit, sizeof(void*) == 8);
     EXPECT_EQ(std::get<ElfFile>(result).soname, "");
@@ -52,7 +52,7 @@ std::string glibc(const testing::ElfSpec& spec) {
     const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
     if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
         throw std::runtime_error("write");
-    return needed_glibc(fd.get(), bytes.size());
+    return needed_glibc(FileBytes(fd.get(), bytes.size()));
 }
 
 TEST(Elf, tells_the_newest_glibc_that_a_file_needs) {
@@ -60,12 +60,12 @@ TEST(Elf, tells_the_newest_glibc_that_a_file_needs) {
     EXPECT_EQ(glibc({.is_64bit = false, .machine = EM_386, .needs = {"GLIBC_2.0", "GLIBC_2.1.3"}}), "2.1.3");
     EXPECT_EQ(glibc({.needs = {"GLIBC_PRIVATE", "GLIBC_ABI_DT_RELR", "GLIBCXX_3.4", "GLIBC_"}}), "");
     EXPECT_EQ(glibc({}), "");
-    EXPECT_EQ(needed_glibc(-1, 0), "");
+    EXPECT_EQ(needed_glibc(FileBytes(-1, 0)), "");
 }
 
 TEST(Elf, tells_the_glibc_that_the_running_program_needs) {
     const FileDescriptor fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-    EXPECT_TRUE(needed_glibc(fd.get(), std::filesystem::file_size("/proc/self/exe")).starts_with("2."));
+    EXPECT_TRUE(needed_glibc(FileBytes(fd.get(), std::filesystem::file_size("/proc/self/exe"))).starts_with("2."));
 }
 
 TEST(Elf, comes_to_an_end_with_damaged_versions) {
@@ -77,7 +77,7 @@ TEST(Elf, comes_to_an_end_with_damaged_versions) {
             damaged[at - 1 - i] = byte;
             const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
             ASSERT_EQ(::write(fd.get(), damaged.data(), damaged.size()), static_cast<ssize_t>(damaged.size()));
-            needed_glibc(fd.get(), damaged.size());
+            needed_glibc(FileBytes(fd.get(), damaged.size()));
         }
 }
 

@@ -10,9 +10,9 @@
 #include <csignal>
 #include <functional>
 
-#include "driver/file_descriptor.hpp"
 #include "driver/generation.hpp"
 #include "driver_fixture.hpp"
+#include "elf/file_descriptor.hpp"
 
 namespace cuda_nspawn {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "driver/ld_cache.hpp"
 #include "driver_fixture.hpp"
+#include "elf/ld_cache.hpp"
 
 namespace cuda_nspawn {
 namespace {

@@ -2,11 +2,26 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "guest/guest.hpp"
 
 namespace cuda_nspawn {
+
+class TextBytes final : public Bytes {
+public:
+    explicit TextBytes(std::string text) : text_(std::move(text)) {}
+    std::uint64_t size() const override { return text_.size(); }
+    bool read(std::uint64_t offset, void* to, std::size_t length) const override {
+        if (offset > text_.size() || length > text_.size() - offset) return false;
+        text_.copy(static_cast<char*>(to), length, offset);
+        return true;
+    }
+
+private:
+    std::string text_;
+};
 
 class FakeTree final : public GuestTree {
 public:
@@ -21,6 +36,10 @@ public:
     bool is_file(std::string_view path) const override { return files.contains(path); }
     bool is_directory(std::string_view) const override { return false; }
     std::optional<TreeEntry> find(std::string_view) const override { return std::nullopt; }
+    std::unique_ptr<Bytes> open(std::string_view path) const override {
+        auto found = files.find(path);
+        return found == files.end() ? nullptr : std::make_unique<TextBytes>(found->second);
+    }
 };
 
 // The beginning of an ELF file: class 1 is 32 bits, 2 is 64; data 1 is little-endian.

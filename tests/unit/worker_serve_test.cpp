@@ -13,8 +13,8 @@
 #include <string>
 #include <thread>
 
-#include "driver/file_descriptor.hpp"
 #include "driver_fixture.hpp"
+#include "elf/file_descriptor.hpp"
 #include "worker/protocol.hpp"
 
 namespace cuda_nspawn {

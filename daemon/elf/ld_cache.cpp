@@ -1,4 +1,4 @@
-#include "driver/ld_cache.hpp"
+#include "elf/ld_cache.hpp"
 
 #include <cstddef>
 #include <cstdint>
