@@ -123,6 +123,11 @@ void Daemon::begin() {
                    .refresh = [this](const std::string& cause) { refresh(cause); },
                    .verify_store = [this](auto reply) { ports_.verify_store(std::move(reply)); },
                    .reload = [this] { read_policies(); },
+                   .rest =
+                       [this] {
+                           trim_due_ = true;
+                           trim_later();
+                       },
                    .reread =
                        [this](const std::string& name) {
                            if (!policies_.is_as_read(name)) engine_.set_policy(name, policies_.read(name));

@@ -12,6 +12,9 @@ inline constexpr std::string_view root_object = "/org/cudanspawn1";
 inline constexpr std::string_view machine_objects = "/org/cudanspawn1/machine";
 inline constexpr std::string_view error_prefix = "org.cudanspawn1.Error.";
 
+// Where each finding of a diagnosis is explained, as systemd writes such links (docs/cuda-nspawn-findings.7.scd).
+inline constexpr std::string_view findings_page = "man:cuda-nspawn-findings(7)";
+
 // Where things lie on the host. Roots are parameters (system/roots.hpp); these are the defaults.
 inline constexpr std::string_view config_directory = "/etc/cuda-nspawn";
 inline constexpr std::string_view store_directory = "/var/lib/cuda-nspawn/driver";

@@ -73,6 +73,7 @@ std::vector<std::string> warnings_of(const Object& object) { return object.machi
 std::string verdict_of(const Object& object) { return std::string(to_string(object.machine().verdict.result)); }
 std::string verdict_text_of(const Object& object) { return object.machine().verdict.summary; }
 std::uint64_t last_self_test_of(const Object& object) { return object.machine().tested_usec; }
+const Findings& findings_of(const Object& object) { return object.machine().findings; }
 const std::vector<Check>& checks_of(const Object& object) { return object.machine().verdict.checks; }
 
 void append(sd_bus_message* reply, const std::string& text) {
@@ -95,6 +96,15 @@ void append(sd_bus_message* reply, const std::vector<Check>& checks) {
     check(sd_bus_message_close_container(reply), "append");
 }
 
+void append(sd_bus_message* reply, const Findings& findings) {
+    check(sd_bus_message_open_container(reply, 'a', "(sss)"), "append");
+    for (const Finding& one : findings)
+        check(sd_bus_message_append(reply, "(sss)", one.code.c_str(), std::string(to_string(one.severity)).c_str(),
+                                    one.text.c_str()),
+              "append");
+    check(sd_bus_message_close_container(reply), "append");
+}
+
 template <auto value_of>
 int get(sd_bus*, const char*, const char*, const char*, sd_bus_message* reply, void* data, sd_bus_error* error) {
     return guarded(error, [&] { append(reply, value_of(*static_cast<const Object*>(data))); });
@@ -102,6 +112,11 @@ int get(sd_bus*, const char*, const char*, const char*, sd_bus_message* reply, v
 
 std::string text_of(const std::string& text) { return text; }
 std::string text_of(const std::vector<std::string>& texts) { return fmt::format("{}", fmt::join(texts, "\n")); }
+std::string text_of(const Findings& findings) {
+    std::string all;
+    for (const Finding& one : findings) all += fmt::format("{} {} {}\n", one.code, to_string(one.severity), one.text);
+    return all;
+}
 std::string text_of(std::uint64_t value) { return fmt::format("{}", value); }
 
 template <auto value_of>
@@ -121,6 +136,7 @@ constexpr Shown shown[] = {{"State", text<state_of>},
                            {"Gpus", text<gpus_of>},
                            {"Generation", text<generation_of>},
                            {"Unit", text<unit_of>},
+                           {"Findings", text<findings_of>},
                            {"Warnings", text<warnings_of>},
                            {"Verdict", text<verdict_of>},
                            {"VerdictText", text<verdict_text_of>},
@@ -157,6 +173,8 @@ const sd_bus_vtable table[] = {
                             everybody),
     SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sss)", changes),
                             (call<PlanResult, &Verbs::plan>), everybody),
+    SD_BUS_METHOD_WITH_ARGS("Diagnose", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sssasssass)", findings),
+                            (call<FindingsAnswer, &Verbs::diagnose>), everybody),
     SD_BUS_PROPERTY("Name", "s", get<name_of>, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("State", "s", get<state_of>, 0, changes),
     SD_BUS_PROPERTY("StateText", "s", get<state_text_of>, 0, changes),
@@ -165,6 +183,7 @@ const sd_bus_vtable table[] = {
     SD_BUS_PROPERTY("Gpus", "as", get<gpus_of>, 0, changes),
     SD_BUS_PROPERTY("Generation", "s", get<generation_of>, 0, changes),
     SD_BUS_PROPERTY("Unit", "s", get<unit_of>, 0, changes),
+    SD_BUS_PROPERTY("Findings", "a(sss)", get<findings_of>, 0, changes),
     SD_BUS_PROPERTY("Warnings", "as", get<warnings_of>, 0, changes),
     SD_BUS_PROPERTY("Verdict", "s", get<verdict_of>, 0, changes),
     SD_BUS_PROPERTY("VerdictText", "s", get<verdict_text_of>, 0, changes),

@@ -33,7 +33,7 @@ public:
     struct Object {
         const MachineObjects* all = nullptr;
         std::string name;
-        std::array<std::size_t, 12> sent{};  // hashes of the properties' texts
+        std::array<std::size_t, 13> sent{};  // hashes of the properties' texts
         std::vector<unsigned> gpus;          // by minor
         const Machine& machine() const { return all->engine_.machine(name); }
         Engine& engine() const { return all->engine_; }

@@ -37,6 +37,10 @@ private:
     void SelfTest(TestAnswer&& result, std::string name, Options options) override {
         verbs_.self_test(std::move(result), name, std::move(options));
     }
+    void Diagnose(FindingsAnswer&& result, std::string name, Options options) override {
+        verbs_.diagnose(std::move(result), name, std::move(options));
+    }
+    void Audit(AuditAnswer&& result, Options options) override { verbs_.audit(std::move(result), std::move(options)); }
     void ListHolders(HoldersAnswer&& result, std::string machine) override {
         verbs_.list_holders(std::move(result), machine);
     }

@@ -19,6 +19,18 @@ BusChanges to_bus(const std::vector<Change>& changes) {
     return list;
 }
 
+std::vector<BusFinding> to_bus(const Findings& findings) {
+    std::vector<BusFinding> list;
+    for (const Finding& finding : findings)
+        list.emplace_back(finding.code, std::string(to_string(finding.severity)), finding.text, finding.evidence,
+                          std::string(to_string(finding.where)), finding.fix, finding.consequences,
+                          std::string(names::findings_page));
+    return list;
+}
+
+// No path.
+constexpr const char* unset = "\n";
+
 // Whatever is wrong with a call goes to its caller as an error; nothing is thrown into the loop.
 template <class Answer, class Body>
 void answer_errors(Answer& answer, Body&& body) {
@@ -122,6 +134,45 @@ void Verbs::self_test(TestAnswer&& result, const std::string& machine, Options o
                     error(job.result == JobResult::superseded ? "Superseded" : "Failed", job.text));
             const Verdict& verdict = place->second.verdict;
             answer->returnResults(job_path(job.id), std::string(to_string(verdict.result)), verdict.summary);
+        });
+    });
+}
+
+void Verbs::diagnose(FindingsAnswer&& result, const std::string& machine, Options options) {
+    if (!machine_name_error(machine)) host_.reread(machine);
+    const auto answer = std::make_shared<FindingsAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader reader(std::move(options));
+        Question question{.machine = machine};
+        question.program = reader.take_string("program", "");
+        const std::string library_path = reader.take_string("library_path", unset);
+        reader.finish();
+        if (library_path != unset) question.library_path = library_path;
+        if (question.program.empty() && question.library_path)
+            throw error("InvalidArgs", "Option \"library_path\" is of a program: give the option \"program\" too.");
+        if (!question.program.empty() && !question.program.starts_with('/'))
+            throw error("InvalidArgs",
+                        "Option \"program\" is a path in the machine, from its root: it begins with \"/\".");
+        engine_.diagnose(question, [answer](const Diagnosis& diagnosis) {
+            if (!diagnosis.failure.empty()) return answer->returnError(error("Failed", diagnosis.failure));
+            answer->returnResults(to_bus(diagnosis.findings));
+        });
+    });
+}
+
+void Verbs::audit(AuditAnswer&& result, Options options) {
+    const auto answer = std::make_shared<AuditAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        OptionReader reader(std::move(options));
+        const bool images = reader.take_bool("images");
+        reader.finish();
+        engine_.audit(images, [this, answer](const AuditReport& report) {
+            if (!report.failure.empty()) return answer->returnError(error("Failed", report.failure));
+            host_.rest();
+            std::vector<BusAudited> list;
+            for (const AuditedMachine& one : report.machines)
+                list.emplace_back(one.machine, one.image, one.os, one.has_policy, to_bus(one.findings));
+            answer->returnResults(list);
         });
     });
 }

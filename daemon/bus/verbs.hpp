@@ -23,6 +23,14 @@ using TestAnswer = sdbus::Result<sdbus::ObjectPath, std::string, std::string>;
 using BusHolder = sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>;
 using HoldersAnswer = sdbus::Result<std::vector<BusHolder>>;
 
+// Code, severity, text, evidence, where to mend it, how, what it explains, documentation.
+using BusFinding = sdbus::Struct<std::string, std::string, std::string, std::vector<std::string>, std::string,
+                                 std::string, std::vector<std::string>, std::string>;
+using FindingsAnswer = sdbus::Result<std::vector<BusFinding>>;
+// Machine, image, guest, whether it has a policy, findings.
+using BusAudited = sdbus::Struct<std::string, std::string, std::string, bool, std::vector<BusFinding>>;
+using AuditAnswer = sdbus::Result<std::vector<BusAudited>>;
+
 // Generation, result, what was found.
 using StoreAnswer = sdbus::Result<std::vector<sdbus::Struct<std::string, std::string, std::string>>>;
 
@@ -33,6 +41,7 @@ struct HostVerbs {
     std::function<void(const std::string& cause)> refresh;  // that, and verifies what all machines have
     std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
     std::function<void()> reload;
+    std::function<void()> rest;  // what was just done took much memory that nobody needs any more
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
 };
@@ -46,6 +55,8 @@ public:
     void attach(JobAnswer&& result, const std::string& machine, Options options);
     void detach(JobAnswer&& result, const std::string& machine, Options options);
     void self_test(TestAnswer&& result, const std::string& machine, Options options);
+    void diagnose(FindingsAnswer&& result, const std::string& machine, Options options);
+    void audit(AuditAnswer&& result, Options options);
     void list_holders(HoldersAnswer&& result, const std::string& machine);
 
 private:

@@ -17,10 +17,13 @@
 #include <thread>
 #include <vector>
 
+#include "ctl/client.hpp"
 #include "names.hpp"
 #include "plan/plan.hpp"
 
 namespace {
+
+using namespace cuda_nspawn::ctl;
 
 constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHINE]
 
@@ -37,43 +40,32 @@ constexpr const char* usage = R"(Usage: cuda-nspawnctl COMMAND [OPTIONS] [MACHIN
   test MACHINE             run the self-test in the machine
   holders [MACHINE]        show which processes have a GPU open
   plan MACHINE             show what attach would change
+  diagnose MACHINE         say why CUDA does not work in it, and what to do
+      --program PATH       ask about this program in the machine
+      --library-path PATHS the LD_LIBRARY_PATH that the program has
+      --json               as JSON
+  audit                    the same of all images, without starting them
+      --images             raw images too
+      --json               as JSON
   refresh                  look at the driver again, verify what all machines have
   verify                   compare the driver's copies with its files, byte by byte; mend them
   reload                   read the policies again
   --help, --version
 
-Exit status: 0 done, 1 the call failed or the verdict is not "passed", 2 wrong usage.
+Exit status: 0 done; 1 the call failed, the verdict is not "passed", a copy is damaged or an error was found; 2 wrong usage.
 )";
 
-using Options = std::map<std::string, sdbus::Variant>;
 using Changes = std::vector<sdbus::Struct<std::string, std::string, std::string>>;
 using Properties = std::map<std::string, sdbus::Variant>;
 // Machine, process on the host, process in the machine, name, nodes.
 using Holder = sdbus::Struct<std::string, std::uint32_t, std::uint32_t, std::string, std::vector<std::string>>;
 
-const std::string manager_interface = std::string(cuda_nspawn::names::bus_name) + ".Manager";
-const std::string machine_interface = std::string(cuda_nspawn::names::bus_name) + ".Machine";
-
-// A job ends by its own time limits; the call waits as long as it takes.
-constexpr auto as_long_as_it_takes = std::chrono::hours(24);
 constexpr int most_tries = 20;
 constexpr auto pause_between_tries = std::chrono::milliseconds(100);
+constexpr auto pause_between_looks = std::chrono::milliseconds(20);
+constexpr auto time_to_fail = std::chrono::seconds(2);  // a stopping unit has ten
 // More than its worker has; less than a stopping unit has.
 constexpr auto time_for_holders = std::chrono::seconds(35);
-
-struct Arguments {
-    std::string command;
-    std::string machine;
-    std::map<std::string, bool> flags;
-};
-
-std::unique_ptr<sdbus::IProxy> proxy_at(const std::string& path) {
-    return sdbus::createProxy(sdbus::createSystemBusConnection(),
-                              sdbus::ServiceName(std::string(cuda_nspawn::names::bus_name)), sdbus::ObjectPath(path),
-                              sdbus::dont_run_event_loop_thread);
-}
-
-std::unique_ptr<sdbus::IProxy> manager() { return proxy_at(std::string(cuda_nspawn::names::root_object)); }
 
 Properties machine_properties(const std::string& path) {
     Properties properties;
@@ -321,20 +313,23 @@ struct Command {
     enum Needs { nothing, maybe_machine, machine } needs;
     std::vector<std::string> flags;
     std::function<int(const Arguments&)> run;
+    std::vector<std::string> values;  // options that have one
 };
 
 const std::map<std::string, Command>& commands() {
     static const std::map<std::string, Command> table{
-        {"list", {Command::nothing, {}, list}},
-        {"status", {Command::maybe_machine, {}, status}},
-        {"attach", {Command::machine, {"start", "test", "fresh", "or-detach"}, attach}},
-        {"detach", {Command::machine, {"unless-stopping", "offline"}, detach}},
-        {"holders", {Command::maybe_machine, {}, holders}},
-        {"test", {Command::machine, {}, test}},
-        {"plan", {Command::machine, {}, plan}},
-        {"refresh", {Command::nothing, {}, refresh}},
-        {"verify", {Command::nothing, {}, verify}},
-        {"reload", {Command::nothing, {}, reload}}};
+        {"list", {Command::nothing, {}, list, {}}},
+        {"status", {Command::maybe_machine, {}, status, {}}},
+        {"attach", {Command::machine, {"start", "test", "fresh", "or-detach"}, attach, {}}},
+        {"detach", {Command::machine, {"unless-stopping", "offline"}, detach, {}}},
+        {"holders", {Command::maybe_machine, {}, holders, {}}},
+        {"test", {Command::machine, {}, test, {}}},
+        {"plan", {Command::machine, {}, plan, {}}},
+        {"diagnose", {Command::machine, {"json"}, diagnose, {"program", "library-path"}}},
+        {"audit", {Command::nothing, {"images", "json"}, audit, {}}},
+        {"refresh", {Command::nothing, {}, refresh, {}}},
+        {"verify", {Command::nothing, {}, verify, {}}},
+        {"reload", {Command::nothing, {}, reload, {}}}};
     return table;
 }
 
@@ -357,8 +352,19 @@ int insist(const Command& command, const Arguments& arguments) {
 std::atomic<bool> is_terminating{false};
 
 int exit_unless_terminating(int status) {
-    while (is_terminating) ::pause();
+    while (is_terminating) std::this_thread::sleep_for(pause_between_looks);
     return status;
+}
+
+// A machine that does not start takes our unit's start along (StopPropagatedFrom=), often before the daemon has said
+// why. That sentence is waited for: it is what `systemctl status` is to show.
+bool is_about_to_fail(const std::string& machine) {
+    for (auto waited = std::chrono::milliseconds(0); waited < time_to_fail; waited += pause_between_looks) {
+        const std::string state = text(machine_properties(machine_path(machine)), "State");
+        if (state != "starting") return state == "failed";
+        std::this_thread::sleep_for(pause_between_looks);
+    }
+    return false;
 }
 
 // For a unit whose start is cut short by its stop. Before any other thread exists, which would take the signal.
@@ -373,7 +379,12 @@ std::thread detach_at_termination(const std::string& machine) {
         is_terminating = true;
         int status = 1;
         try {
-            status = detach({"detach", machine, {{"unless-stopping", true}}});
+            if (is_about_to_fail(machine)) {
+                is_terminating = false;
+                std::this_thread::sleep_for(time_to_fail);
+                is_terminating = true;
+            }
+            status = detach({.command = "detach", .machine = machine, .flags = {{"unless-stopping", true}}});
         } catch (const std::exception& error) {
             fmt::print(stderr, "{}\n", error.what());
         }
@@ -387,34 +398,58 @@ int wrong_usage(const std::string& sentence) {
     return 2;
 }
 
-int run(const std::vector<std::string>& words) {
-    Arguments arguments;
-    bool options_ended = false;
+// The words behind the command, each an option, the value of one, or the machine. A sentence if they do not fit.
+std::string read_words(const Command& command, const std::vector<std::string>& words, Arguments& arguments) {
+    const auto has = [](const std::vector<std::string>& all, const std::string& one) {
+        return std::find(all.begin(), all.end(), one) != all.end();
+    };
     std::vector<std::string> plain;
-    for (const std::string& word : words) {
-        if (!options_ended && word == "--help") return std::fputs(usage, stdout), 0;
-        if (!options_ended && word == "--version") return fmt::print("cuda-nspawnctl {}\n", CUDA_NSPAWN_VERSION), 0;
-        if (!options_ended && word == "--")
-            options_ended = true;
-        else if (!options_ended && word.starts_with("--"))
-            arguments.flags[word.substr(2)] = true;
-        else
-            plain.push_back(word);
+    bool options_ended = false;
+    for (auto word = words.begin(); word != words.end(); ++word) {
+        if (options_ended || !word->starts_with("--")) {
+            plain.push_back(*word);
+            continue;
+        }
+        options_ended = *word == "--";
+        if (options_ended) continue;
+        const std::size_t equals = word->find('=');
+        const std::string name = word->substr(2, equals == std::string::npos ? equals : equals - 2);
+        if (has(command.values, name)) {
+            if (equals == std::string::npos && ++word == words.end())
+                return fmt::format("--{} of {} needs a value.", name, arguments.command);
+            arguments.values[name] = equals == std::string::npos ? *word : word->substr(equals + 1);
+        } else if (!has(command.flags, name) || equals != std::string::npos) {
+            return fmt::format("{} has no option {}.", arguments.command, *word);
+        } else {
+            arguments.flags[name] = true;
+        }
     }
-    if (plain.empty()) return wrong_usage("No command given.");
-    const auto place = commands().find(plain[0]);
-    if (place == commands().end()) return wrong_usage(fmt::format("Unknown command \"{}\".", plain[0]));
-    const Command& command = place->second;
-    for (const auto& [flag, set] : arguments.flags)
-        if (std::find(command.flags.begin(), command.flags.end(), flag) == command.flags.end())
-            return wrong_usage(fmt::format("{} has no option --{}.", plain[0], flag));
-    if (plain.size() < 2 && command.needs == Command::machine)
-        return wrong_usage(fmt::format("{} needs the name of a machine.", plain[0]));
-    if (plain.size() > (command.needs == Command::nothing ? 1 : 2))
-        return wrong_usage(fmt::format("\"{}\" is one argument too many for {}.", plain.back(), plain[0]));
-    if (plain.size() > 1) arguments.machine = plain[1];
+    if (plain.empty() && command.needs == Command::machine)
+        return fmt::format("{} needs the name of a machine.", arguments.command);
+    if (plain.size() > (command.needs == Command::nothing ? 0 : 1))
+        return fmt::format("\"{}\" is one argument too many for {}.", plain.back(), arguments.command);
+    if (!plain.empty()) arguments.machine = plain[0];
+    return "";
+}
+
+int run(std::vector<std::string> words) {
+    const auto before_end = [&](const char* option) {
+        return std::find(words.begin(), std::find(words.begin(), words.end(), "--"), option) !=
+               std::find(words.begin(), words.end(), "--");
+    };
+    if (before_end("--help")) return std::fputs(usage, stdout), 0;
+    if (before_end("--version")) return fmt::print("cuda-nspawnctl {}\n", CUDA_NSPAWN_VERSION), 0;
+    const auto first =
+        std::find_if(words.begin(), words.end(), [](const std::string& word) { return !word.starts_with("--"); });
+    if (first == words.end()) return wrong_usage("No command given.");
+    Arguments arguments{.command = *first, .machine = ""};
+    words.erase(first);
+    const auto place = commands().find(arguments.command);
+    if (place == commands().end()) return wrong_usage(fmt::format("Unknown command \"{}\".", arguments.command));
+    const std::string mistake = read_words(place->second, words, arguments);
+    if (!mistake.empty()) return wrong_usage(mistake);
     if (arguments.flags.contains("or-detach")) detach_at_termination(arguments.machine).detach();
-    return insist(command, arguments);
+    return insist(place->second, arguments);
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ constexpr std::string_view new_magic = "glibc-ld.so.cache1.1";
 constexpr std::size_t new_header_size = 48;  // magic, count, length of strings, flags, extension offset, unused
 constexpr std::size_t new_entry_size = 24;   // flags, name, path, OS version, hardware capabilities
 constexpr std::size_t new_alignment = 8;
+// Entries may share a string: without a limit, many that name a long one cost minutes.
+constexpr std::size_t longest_string = 4096;  // PATH_MAX
 
 std::uint32_t number_at(std::string_view bytes, std::size_t offset) {
     std::uint32_t value = 0;
@@ -23,9 +25,10 @@ std::uint32_t number_at(std::string_view bytes, std::size_t offset) {
 
 std::optional<std::string_view> string_at(std::string_view bytes, std::size_t offset) {
     if (offset >= bytes.size()) return std::nullopt;
-    const auto end = bytes.find('\0', offset);
+    const auto text = bytes.substr(offset, longest_string);
+    const auto end = text.find('\0');
     if (end == std::string_view::npos) return std::nullopt;
-    return bytes.substr(offset, end - offset);
+    return text.substr(0, end);
 }
 
 // FLAG_ELF_LIBC6 and one of the architectures of dl-cache.h.

@@ -41,10 +41,12 @@ void Engine::apply_policy(const PolicyFile& file) {
     if (machine.instance && machine.policy != policy) machine.test_wanted = policy.self_test != SelfTestLevel::off;
     machine.policy = policy;
     machine.failure.clear();
+    machine.findings.clear();
     take_known_instance(machine);
 }
 
 void Engine::drop_policy(Machine& machine) {
+    machine.findings.clear();
     machine.policy.reset();
     machine.policy_errors.clear();
     machine.failure.clear();
@@ -90,6 +92,7 @@ void Engine::adopt_leftover(const std::string& name) {
 void Engine::keep_fitting_generation(Driver& driver) {
     const bool is_mismatch = !driver.kernel_version.empty() && driver.userspace_version != driver.kernel_version;
     pending_version_ = is_mismatch ? driver.userspace_version : "";
+    files_missing_ = driver.userspace_version.empty();
     if (!is_mismatch) return;
     const bool in_force = generation_.starts_with(driver.kernel_version + "-");
     if (!in_force) {
@@ -157,6 +160,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
     if (machine.failed_step == Step::release && !machine.failure.empty())
         machine.unreleased = std::exchange(machine.ended, {});
     machine.failure.clear();
+    machine.findings.clear();
     machine.start_wanted = false;
     forget_verdict(machine);
     machine.test_wanted = machine.is_to_be_tested();

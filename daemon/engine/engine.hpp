@@ -8,11 +8,29 @@
 #include <string>
 #include <vector>
 
+#include "doctor/diagnose.hpp"
 #include "engine/job.hpp"
 #include "engine/machine.hpp"
 #include "engine/ports.hpp"
 
 namespace cuda_nspawn {
+
+struct Diagnosis {
+    Findings findings;
+    std::string failure;  // the evidence could not be collected; then there are none
+};
+
+struct AuditedMachine {
+    std::string machine;
+    std::string image;
+    std::string os;  // the guest's name of itself
+    bool has_policy = false;
+    Findings findings;
+};
+struct AuditReport {
+    std::vector<AuditedMachine> machines;
+    std::string failure;
+};
 
 // One policy file as it is now: a policy, or what is wrong with it.
 struct PolicyFile {
@@ -56,6 +74,11 @@ public:
     void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
     // Who has NVIDIA devices open: of that machine, or of all and the host itself if the name is empty.
     void holders(const std::string& name, Reply<Holders> reply);
+
+    // Why CUDA does not work in it, if it does not; of a name without a policy too. Nothing is started or changed.
+    void diagnose(const Question& question, Reply<Diagnosis> reply);
+    // The same of all images on the host, without what only a running machine shows.
+    void audit(bool raw_images, Reply<AuditReport> reply);
 
     // A look at the present state.
     const std::map<std::string, Machine>& machines() const { return machines_; }
@@ -112,6 +135,9 @@ private:
     void verify_machines();
     void add_changes(const std::string& name, const std::vector<Change>& changes);
     void settle_jobs(Machine& machine);
+    Evidence evidence_of(const std::string& name, const Examination& examined) const;
+    void explain_failure(Job& job, const std::string& failure);
+    void set_findings(const std::string& name, Findings findings);
     void end_job(Job& job, JobResult result, const std::string& text);
     Job& new_job(JobKind kind, const std::string& machine, const JobOptions& options);
     void remember(const Machine& machine);
@@ -135,6 +161,7 @@ private:
     std::string build_failure_;
     bool collect_due_ = true;  // the store may have generations that nobody uses; true at first: from before a restart
     std::string pending_version_;
+    bool files_missing_ = false;  // on the host
 };
 
 }  // namespace cuda_nspawn

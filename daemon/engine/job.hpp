@@ -42,6 +42,7 @@ struct Job {
     bool offline = false;  // of a machine that does not run: ends with its worker, whatever else becomes of the machine
     bool start_tried = false;
     bool test_tried = false;             // in this instance, with what it has now
+    bool is_explained = false;           // it has failed, and its cause is looked for
     std::optional<SelfTestLevel> level;  // of its test; nothing: the policy's
     std::vector<std::function<void(const Job&)>> on_applied;
     std::vector<std::function<void(const Job&)>> on_ended;

@@ -98,6 +98,7 @@ unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     // The detach took its test away, and maybe nothing else yet.
     if (was_revoked && machine.instance) machine.test_wanted = machine.is_to_be_tested();
     machine.failure.clear();
+    machine.findings.clear();
     if (options.fresh || !machine.instance) {
         // Look again at everything: what somebody else changed meanwhile is mended.
         machine.forget_image();
@@ -245,7 +246,7 @@ std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const 
 void Engine::settle_jobs(Machine& machine) {
     std::vector<unsigned> ids;
     for (const auto& [id, job] : jobs_)
-        if (job.waits_for(machine.name)) ids.push_back(id);
+        if (job.waits_for(machine.name) && !job.is_explained) ids.push_back(id);
     for (const unsigned id : ids) {
         Job& job = jobs_.at(id);
         if (!generation_pending() && !job.applied) {
@@ -254,7 +255,10 @@ void Engine::settle_jobs(Machine& machine) {
         }
         if (!outcome_is_open(machine, job)) {
             const auto [result, text] = outcome(machine, job);
-            end_job(job, result, text);
+            if (result == JobResult::failed && job.kind == JobKind::attach)
+                explain_failure(job, text);
+            else
+                end_job(job, result, text);
         } else if (job.options.start && !machine.instance && !job.start_tried &&
                    !(generation_.empty() && generation_pending())) {  // else its first service would find no driver
             job.start_tried = true;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "doctor/finding.hpp"
 #include "engine/ports.hpp"
 #include "plan/plan.hpp"
 #include "policy/policy.hpp"
@@ -78,6 +79,7 @@ struct Machine {
     std::uint64_t tested_usec = 0;
     std::string failure;  // of the last step that failed
     Step failed_step = Step::none;
+    Findings findings = {};  // of the last diagnosis; none since something has begun that may mend it
 
     bool on_hold = false;  // the plan is not final: nothing is given or taken
 

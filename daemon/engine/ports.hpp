@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "doctor/evidence.hpp"
 #include "driver/driver.hpp"
 #include "guest/verdict.hpp"
 #include "plan/plan.hpp"
@@ -122,6 +123,34 @@ struct StoredGeneration {
 };
 using StoreReport = std::vector<StoredGeneration>;
 
+// What a diagnosis asks of the world, about one machine.
+struct Question {
+    std::string machine;
+    std::optional<Instance> instance = {};         // while it runs
+    std::string program = {};                      // a path in the guest; empty: none is asked about
+    std::optional<std::string> library_path = {};  // LD_LIBRARY_PATH of that program
+};
+
+struct Examination {
+    HostEvidence host = {};
+    MachineEvidence on_host = {};
+    std::string image = {};           // empty: there is none
+    std::optional<Guest> guest = {};  // nothing: not looked into (a raw image)
+    std::optional<GuestSoftware> software = {};
+    std::optional<Program> program = {};
+    bool start_failed = false;                                  // its unit is failed
+    std::optional<std::vector<std::string>> device_rules = {};  // of the running unit, "/dev/char/195:0 rw"
+    std::string image_failure = {};                             // why the image was not looked into
+    std::string failure = {};                                   // nothing at all could be collected
+};
+
+// The same of all images that there are, without what only a running machine has, and without logs.
+struct Audit {
+    HostEvidence host;
+    std::map<std::string, Examination> machines;
+    std::string failure;
+};
+
 // What must survive a restart of the daemon, per running machine.
 struct Remembered {
     Instance instance;
@@ -168,6 +197,8 @@ public:
     virtual void holders(const HoldersRequest& request, Reply<Holders> reply) = 0;
     // Of a machine that does not run: what an instance that was killed left of ours in its root file system goes.
     virtual void clean(const std::string& machine, Reply<Cleaned> reply) = 0;
+    virtual void examine(const Question& question, Reply<Examination> reply) = 0;
+    virtual void audit(bool raw_images, Reply<Audit> reply) = 0;
     virtual void remember(const std::string& machine, const Remembered& state) = 0;
     virtual void forget(const std::string& machine) = 0;
     virtual std::uint64_t now_usec() const = 0;  // CLOCK_REALTIME

@@ -314,6 +314,7 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     }
     machine.tested_usec = ports_.now_usec();
     const bool good = machine.verdict.result == VerdictResult::passed;
+    if (good) machine.findings.clear();
     observer_.message(good ? Severity::notice : Severity::error, name,
                       fmt::format("self-test {}", machine.verdict.summary));
     act_on_verdict(machine);

@@ -20,7 +20,9 @@ struct TreeEntry {
     std::uint64_t device = 0;  // with the inode, the same for all paths that lead here
     std::uint64_t inode = 0;
     std::uint64_t size = 0;
-    std::string real_name;  // the last component of where it really is
+    std::string real_name = {};     // the last component of where it really is
+    std::string real_path = {};     // where it really is, as the guest sees it; "" when that cannot be told
+    std::int64_t changed_nsec = 0;  // ctime
 };
 
 // Everything read from a root file system goes through one of these. Paths are absolute as the guest sees them;

@@ -28,15 +28,6 @@ constexpr unsigned deepest = 16;              // an include in an include
 
 constexpr std::string_view main_file = "/etc/ld.so.conf";
 
-std::vector<std::string> built_in_directories(std::string_view architecture) {
-    std::vector<std::string> directories;
-    for (const auto& [name, triplet] :
-         {std::pair("x86-64", "x86_64-linux-gnu"), std::pair("aarch64", "aarch64-linux-gnu")})
-        if (architecture == name) directories = {fmt::format("/lib/{}", triplet), fmt::format("/usr/lib/{}", triplet)};
-    directories.insert(directories.end(), {"/lib64", "/usr/lib64", "/lib", "/usr/lib"});
-    return directories;
-}
-
 bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -90,6 +81,7 @@ public:
     }
 
     std::size_t before_fragment() const { return fragment_.value_or(0); }
+    bool reads_fragment() const { return fragment_.has_value(); }
 
 private:
     void read_line(std::string_view line, const std::string& file, unsigned depth) {
@@ -150,12 +142,22 @@ private:
 
 }  // namespace
 
+std::vector<std::string> built_in_directories(std::string_view architecture) {
+    std::vector<std::string> directories;
+    for (const auto& [name, triplet] : {std::pair("x86-64", "x86_64-linux-gnu"),
+                                        std::pair("aarch64", "aarch64-linux-gnu"), std::pair("x86", "i386-linux-gnu")})
+        if (architecture == name) directories = {fmt::format("/lib/{}", triplet), fmt::format("/usr/lib/{}", triplet)};
+    directories.insert(directories.end(), {"/lib64", "/usr/lib64", "/lib", "/usr/lib"});
+    return directories;
+}
+
 LoaderConfiguration read_loader_configuration(const GuestTree& tree, std::string_view architecture) {
     LoaderConfiguration found;
     Reader reader(tree, found);
     reader.read_file(std::string(main_file), 0);
     // Where nothing includes it, the set-up makes a cache in which it comes first all the same.
     found.before_fragment = reader.before_fragment();
+    found.reads_fragments = reader.reads_fragment();
     for (const std::string& directory : built_in_directories(architecture)) reader.add(directory);
     return found;
 }

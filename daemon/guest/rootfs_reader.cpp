@@ -34,14 +34,20 @@ std::optional<mode_t> file_type(int fd) {
     return status.st_mode & S_IFMT;
 }
 
-// The kernel's own account of where a descriptor's file is: nothing of the guest is asked again, and only the name is
-// used.
-std::string name_of(int fd) {
+// The kernel's own account of where a descriptor's file is: nothing of the guest is asked again. It is only told, or
+// looked up through this reader again.
+std::string path_of(int fd) {
     std::array<char, PATH_MAX> path;
     ssize_t size = ::readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), path.data(), path.size());
-    if (size <= 0) return "";
-    std::string_view target(path.data(), static_cast<std::size_t>(size));
-    return std::string(target.substr(target.rfind('/') + 1));
+    return size <= 0 ? "" : std::string(path.data(), static_cast<std::size_t>(size));
+}
+
+// As the guest sees it, of the kernel's account of both.
+std::string path_in_root(std::string_view path, std::string_view root) {
+    while (root.ends_with('/')) root.remove_suffix(1);
+    if (!path.starts_with(root)) return "";
+    path.remove_prefix(root.size());
+    return path.starts_with('/') ? std::string(path) : path.empty() ? "/" : "";
 }
 
 // A descriptor for reading what an O_PATH descriptor holds. The path was looked up once, the file is pinned and known
@@ -67,12 +73,13 @@ std::optional<std::string> read_up_to(int fd, std::size_t limit) {
 
 }  // namespace
 
-RootfsReader::RootfsReader(const std::filesystem::path& root)
-    : root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+RootfsReader::RootfsReader(const std::filesystem::path& root, Mounts mounts)
+    : enters_mounts_(mounts == Mounts::are_entered), root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
     if (root_ < 0) throw std::system_error(errno, std::generic_category(), "cannot open " + root.string());
+    root_path_ = path_of(root_);
 }
 
-RootfsReader::RootfsReader(int root_fd) : root_(root_fd) {}
+RootfsReader::RootfsReader(int root_fd) : root_(root_fd), root_path_(path_of(root_fd)) {}
 
 RootfsReader::~RootfsReader() {
     if (root_ >= 0) ::close(root_);
@@ -86,7 +93,8 @@ int RootfsReader::lookup(std::string_view path, int flags) const {
     std::string name(path);
     struct open_how how{};
     how.flags = static_cast<decltype(how.flags)>(flags | O_CLOEXEC);
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    if (!enters_mounts_) how.resolve |= RESOLVE_NO_XDEV;
     for (int attempt = 0; attempt < lookup_attempts; ++attempt) {
         long fd = ::syscall(SYS_openat2, root_, name.c_str(), &how, sizeof how);
         if (fd >= 0) return static_cast<int>(fd);
@@ -138,8 +146,14 @@ std::optional<TreeEntry> RootfsReader::find(std::string_view path) const {
     FileDescriptor found(lookup(path, O_PATH));
     struct stat status{};
     if (!found || ::fstat(found.get(), &status) < 0) return std::nullopt;
-    TreeEntry entry{FileType::other, status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
-                    name_of(found.get())};
+    const std::string path_on_host = path_of(found.get());
+    TreeEntry entry{FileType::other,
+                    status.st_dev,
+                    status.st_ino,
+                    static_cast<std::uint64_t>(status.st_size),
+                    path_on_host.substr(path_on_host.rfind('/') + 1),
+                    path_in_root(path_on_host, root_path_),
+                    status.st_ctim.tv_sec * 1'000'000'000 + status.st_ctim.tv_nsec};
     if (S_ISDIR(status.st_mode)) entry.type = FileType::directory;
     if (S_ISREG(status.st_mode)) entry.type = FileType::regular;
     return entry;

@@ -91,6 +91,21 @@ bool add_gpu(SelfTestReport& report, std::string_view text) {
     return true;
 }
 
+bool add_capability(SelfTestReport& report, std::string_view text) {
+    constexpr std::size_t longest = 5;  // "12.10"
+    constexpr std::size_t most = 16;
+    const std::size_t dot = text.find('.');
+    const auto is_number = [](std::string_view part) {
+        return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
+    };
+    if (text.size() > longest || dot == std::string_view::npos || !is_number(text.substr(0, dot)) ||
+        !is_number(text.substr(dot + 1)) || report.capabilities.size() >= most)
+        return false;
+    auto place = std::ranges::lower_bound(report.capabilities, text);
+    if (place == report.capabilities.end() || *place != text) report.capabilities.emplace(place, text);
+    return true;
+}
+
 // Whether the line was one of those that are known.
 bool take_line(SelfTestReport& report, std::string_view line) {
     if (line.size() > longest_line || report.ended) return false;
@@ -102,6 +117,7 @@ bool take_line(SelfTestReport& report, std::string_view line) {
         return check && add_check(report, std::move(*check));
     }
     if (const std::string* uuid = string_member(object, "gpu")) return add_gpu(report, *uuid);
+    if (const std::string* capability = string_member(object, "capability")) return add_capability(report, *capability);
     // Said for who runs the self-test by hand; the checks have it too.
     if (object.contains("library") || object.contains("cuda")) return true;
     auto end = object.find("end");

@@ -10,9 +10,10 @@
 namespace cuda_nspawn {
 
 struct SelfTestReport {
-    std::vector<Check> checks;           // in order; of a name given twice the worse one
-    std::vector<std::string> gpu_uuids;  // sorted, unique, "GPU-" and lower case
-    bool ended = false;                  // {"end":true} was there
+    std::vector<Check> checks;              // in order; of a name given twice the worse one
+    std::vector<std::string> gpu_uuids;     // sorted, unique, "GPU-" and lower case
+    std::vector<std::string> capabilities;  // sorted, unique, "9.0"
+    bool ended = false;                     // {"end":true} was there
     std::size_t unknown_lines = 0;
 };
 

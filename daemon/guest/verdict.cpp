@@ -196,6 +196,7 @@ Verdict judge(const TestRun& run, const std::vector<std::string>& granted) {
     }
     verdict.checks = std::move(report.checks);
     verdict.gpu_uuids = std::move(report.gpu_uuids);
+    verdict.capabilities = std::move(report.capabilities);
     verdict.milliseconds = run.milliseconds;
     return verdict;
 }

@@ -25,6 +25,8 @@ struct Verdict {
     std::vector<Check> checks;           // at most 64
     std::vector<std::string> gpu_uuids;  // what the guest saw, sorted
     double milliseconds = 0;
+    // Compute capabilities of these GPUs as CUDA says, "9.0", each once; empty: the test did not say.
+    std::vector<std::string> capabilities = {};
     bool operator==(const Verdict&) const = default;
 };
 

@@ -12,14 +12,6 @@ namespace cuda_nspawn {
 
 namespace {
 
-#if defined(__x86_64__)
-constexpr std::string_view host_architecture = "x86-64";
-#elif defined(__aarch64__)
-constexpr std::string_view host_architecture = "aarch64";
-#else
-constexpr std::string_view host_architecture = "other";
-#endif
-
 bool contains(const std::vector<Capability>& capabilities, Capability wanted) {
     return std::find(capabilities.begin(), capabilities.end(), wanted) != capabilities.end();
 }

@@ -34,6 +34,15 @@ struct Plan {
     bool operator==(const Plan&) const = default;
 };
 
+// Of the host that this was built for, in Guest's words.
+#if defined(__x86_64__)
+inline constexpr std::string_view host_architecture = "x86-64";
+#elif defined(__aarch64__)
+inline constexpr std::string_view host_architecture = "aarch64";
+#else
+inline constexpr std::string_view host_architecture = "other";
+#endif
+
 // What stands in the way of a grant, as sentences. Host-side ones may pass by themselves (a module gets loaded), so the
 // machine is prepared all the same; guest-side ones leave the machine as it would be without us.
 struct Obstacles {

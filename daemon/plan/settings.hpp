@@ -16,6 +16,7 @@ struct Setting {
     std::string key;
     std::string value;  // continuation lines joined as systemd does
     unsigned line = 0;  // where it begins
+    bool operator==(const Setting&) const = default;
 };
 
 // Settings in order, or what is broken, each with its line (no section header, no '=', a NUL, too long, …).

@@ -158,6 +158,8 @@ std::optional<std::string> mount_destination(const Setting& setting) {
     return std::nullopt;
 }
 
+std::string bind_source(const Setting& setting) { return split_fields(setting.value)[0]; }
+
 std::string escape_bind_path(std::string_view path) {
     std::string escaped;
     for (char c : path) {

@@ -31,6 +31,9 @@ std::vector<std::string> split_words(std::string_view value);
 // Where a setting mounts something in the guest, normalized ("/run/x"); nothing when it mounts nothing.
 std::optional<std::string> mount_destination(const Setting& setting);
 
+// What a Bind= or BindReadOnly= mounts, as it stands there: "+…" lies in the image, "" is made for the purpose.
+std::string bind_source(const Setting& setting);
+
 // A path as one field of a Bind= value: ':' and '\' are escaped. ('%' means nothing in these files.)
 std::string escape_bind_path(std::string_view path);
 

@@ -10,7 +10,7 @@
 namespace cuda_nspawn {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Check, name, result, milliseconds, detail)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verdict, result, summary, checks, gpu_uuids, milliseconds)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Verdict, result, summary, checks, gpu_uuids, capabilities, milliseconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Instance, unit, leader, since_usec)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 // With defaults: the state of an older version is worth as much.

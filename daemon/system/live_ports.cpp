@@ -19,19 +19,6 @@ namespace cuda_nspawn {
 
 namespace fs = std::filesystem;
 
-// The worker is asked before the bus is told that it will be: it works meanwhile.
-template <class Item>
-void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
-    batch.items.push_back(std::move(item));
-    if (!std::exchange(batch.scheduled, true)) loop_.defer_first([this, send] { (this->*send)(); });
-}
-
-template <class Item>
-void LivePorts::send_next(Batch<Item>& batch, void (LivePorts::*send)()) {
-    batch.scheduled = !batch.items.empty();
-    if (batch.scheduled) loop_.defer([this, send] { (this->*send)(); });
-}
-
 // --- look ------------------------------------------------------------------------------------------------------------
 
 void LivePorts::look(const std::string& machine, Reply<Looked> reply) {

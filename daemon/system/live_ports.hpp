@@ -15,6 +15,7 @@
 #include "system/systemd.hpp"
 #include "system/unit_follower.hpp"
 #include "system/workers.hpp"
+#include "worker/diagnosis_protocol.hpp"
 
 namespace cuda_nspawn {
 
@@ -62,6 +63,8 @@ public:
     bool is_stopping_unit(const std::string& machine) const override { return follower_.is_stopping(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;
+    void examine(const Question& question, Reply<Examination> reply) override;
+    void audit(bool raw_images, Reply<Audit> reply) override;
     void remember(const std::string& machine, const Remembered& state) override;
     void forget(const std::string& machine) override;
     std::uint64_t now_usec() const override;
@@ -87,6 +90,9 @@ private:
     using Exposures = Batch<std::pair<Plan, Reply<Exposed>>>;
     void send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)());
     void send_reloads();
+    void send_questions();
+    void ask_workers(const SurveyRequest& survey, const ExamineRequest& examine, Reply<Audit> reply);
+    void read_unit_state(const Question& question, const Examination& examination, const Reply<Examination>& reply);
     void read_unit(const std::string& machine, Looked looked, Reply<Looked> reply);
     bool has_unit_overrides(const std::string& machine) const;
     void replace_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply);
@@ -104,6 +110,20 @@ private:
     Exposures exposures_;
     Exposures dry_runs_;
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
+    Batch<std::pair<Question, Reply<Examination>>> questions_;
 };
+
+// The worker is asked before the bus is told that it will be: it works meanwhile.
+template <class Item>
+void LivePorts::gather(Batch<Item>& batch, Item item, void (LivePorts::*send)()) {
+    batch.items.push_back(std::move(item));
+    if (!std::exchange(batch.scheduled, true)) loop_.defer_first([this, send] { (this->*send)(); });
+}
+
+template <class Item>
+void LivePorts::send_next(Batch<Item>& batch, void (LivePorts::*send)()) {
+    batch.scheduled = !batch.items.empty();
+    if (batch.scheduled) loop_.defer([this, send] { (this->*send)(); });
+}
 
 }  // namespace cuda_nspawn

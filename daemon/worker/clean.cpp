@@ -1,104 +1,26 @@
 #include "worker/clean.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <stdexcept>
-#include <thread>
 
-#include "elf/file_descriptor.hpp"
 #include "guest/printable.hpp"
 #include "guest/rootfs_reader.hpp"
 #include "names.hpp"
 #include "policy/machine_name.hpp"
+#include "worker/command.hpp"
 #include "worker/images.hpp"
 
 namespace cuda_nspawn {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr std::size_t output_limit = std::size_t{64} * 1024;
 constexpr std::size_t most_changes = 64;
 constexpr std::size_t longest_path = 512;
 constexpr auto time_limit = std::chrono::seconds(45);  // the set-up gives ldconfig 30
-constexpr auto time_to_end = std::chrono::seconds(10);
-
-struct Run {
-    std::string output;
-    int status = -1;
-    bool in_time = true;
-};
-
-// Waits for the end of the output, or of the time.
-bool read_all(int fd, std::string& output, Clock::time_point deadline) {
-    std::array<char, 4096> piece;
-    for (;;) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-        pollfd ready{fd, POLLIN, 0};
-        if (left <= 0 || ::poll(&ready, 1, static_cast<int>(left)) == 0) return false;
-        const ssize_t size = ::read(fd, piece.data(), piece.size());
-        if (size == 0) return true;
-        if (size > 0 && output.size() < output_limit) output.append(piece.data(), static_cast<std::size_t>(size));
-        if (size < 0 && errno != EINTR && errno != EAGAIN) return true;
-    }
-}
-
-// nspawn that is killed leaves what makes the machine's next start fail, so it is asked first.
-int end(pid_t child, bool at_once) {
-    int status = -1;
-    const auto deadline = Clock::now() + time_to_end;
-    if (at_once) ::kill(child, SIGTERM);
-    while (::waitpid(child, &status, WNOHANG) == 0) {
-        if (Clock::now() > deadline) ::kill(child, SIGKILL);
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return status;
-}
-
-Run run(std::vector<std::string> command) {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) < 0) throw std::runtime_error(fmt::format("no pipe: {}", std::strerror(errno)));
-    FileDescriptor reader(ends[0]);
-    FileDescriptor writer(ends[1]);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
-    std::vector<char*> arguments;
-    for (std::string& word : command) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    std::array<char*, 1> environment{nullptr};
-    pid_t child = 0;
-    const int error = ::posix_spawn(&child, arguments[0], &actions, nullptr, arguments.data(), environment.data());
-    posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) throw std::runtime_error(fmt::format("{} cannot be started: {}", command[0], std::strerror(error)));
-    writer = FileDescriptor();
-    Run result;
-    result.in_time = read_all(reader.get(), result.output, Clock::now() + time_limit);
-    result.status = end(child, !result.in_time);
-    return result;
-}
-
-std::string last_line(std::string_view output) {
-    while (!output.empty() && output.back() == '\n') output.remove_suffix(1);
-    std::string_view line = output.substr(output.rfind('\n') + 1);
-    if (line.starts_with("<3>")) line.remove_prefix(3);
-    return printable(line, longest_path);
-}
 
 }  // namespace
 
@@ -139,13 +61,13 @@ Cleaned clean(const std::string& machine) {
             throw std::runtime_error(
                 fmt::format("{} has no ldconfig, which would make its loader's cache without the driver", image));
     }
-    const Run done = run(clean_command(machine, image, owner));
+    const CommandEnd done = run_command(clean_command(machine, image, owner), time_limit);
     Cleaned cleaned{removed_in(done.output), ""};
     if (!done.in_time)
         cleaned.failure =
             fmt::format("{}: the set-up in it took more than {} s and was ended", image, time_limit.count());
-    else if (!WIFEXITED(done.status) || WEXITSTATUS(done.status) != 0)
-        cleaned.failure = fmt::format("{}: {}", image, last_line(done.output));
+    else if (!done.succeeded())
+        cleaned.failure = fmt::format("{}: {}", image, done.last_line());
     return cleaned;
 }
 

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <set>
+#include <string_view>
 
 #include "names.hpp"
+#include "policy/machine_name.hpp"
 
 namespace cuda_nspawn {
 
@@ -21,6 +24,22 @@ std::string find_image(const std::filesystem::path& root, const std::string& mac
             if (std::filesystem::exists(root / path.substr(1), ignored)) return path;
         }
     return "";
+}
+
+std::vector<std::string> list_images(const std::filesystem::path& root) {
+    std::set<std::string> names;
+    std::error_code ignored;
+    for (const char* directory : image_directories)
+        for (std::filesystem::directory_iterator entry(root / std::string_view(directory).substr(1), ignored), end;
+             entry != end; entry.increment(ignored)) {
+            std::filesystem::path name = entry->path().filename();
+            if (name.extension() == ".raw" && !entry->is_directory(ignored))
+                name.replace_extension();
+            else if (!entry->is_directory(ignored))
+                continue;
+            if (is_machine_name(name.native())) names.insert(name);
+        }
+    return {names.begin(), names.end()};
 }
 
 AdminSettings read_admin_settings(const Tree& tree, const std::string& machine, const std::string& image) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <map>
@@ -18,9 +19,11 @@
 #include "names.hpp"
 #include "policy/machine_name.hpp"
 #include "worker/clean.hpp"
+#include "worker/diagnosis_protocol.hpp"
 #include "worker/enter.hpp"
 #include "worker/enter_machine.hpp"
 #include "worker/enter_protocol.hpp"
+#include "worker/examine.hpp"
 #include "worker/expose.hpp"
 #include "worker/holders.hpp"
 #include "worker/images.hpp"
@@ -28,6 +31,7 @@
 #include "worker/protocol.hpp"
 #include "worker/serve.hpp"
 #include "worker/store.hpp"
+#include "worker/survey.hpp"
 #include "worker/uninstall.hpp"
 
 namespace cuda_nspawn {
@@ -89,6 +93,22 @@ std::string run_test(const std::string& request) { return to_json(enter(parse_en
 
 std::string run_holders(const std::string& request) { return to_json(find_holders(parse_holders_request(request))); }
 
+std::string run_survey(const std::string& request) {
+    const SurveyRequest wanted = parse_survey_request(request);
+    SurveyHost host = real_host();
+    SurveyReport report;
+    report.host = survey_host(host);
+    if (!wanted.logs) host.unit_log = nullptr;
+    for (const std::string& machine : wanted.machines)
+        if (is_machine_name(machine)) report.machines[machine] = survey_machine(host, machine);
+    return to_json(report);
+}
+
+std::string run_examine(const std::string& request) {
+    const char* cache = std::getenv("CACHE_DIRECTORY");  // systemd.exec(5)
+    return to_json(examine(parse_examine_request(request), {"/", cache == nullptr ? "" : cache}));
+}
+
 std::string read_file(const std::string& path) {
     std::ifstream stream(path, std::ios::binary);
     std::ostringstream content;
@@ -128,7 +148,8 @@ int run_uninstall() {
 
 int usage() {
     fmt::print(stderr,
-               "usage: cuda-nspawn-worker clean|holders|mount|store|test ID\n       cuda-nspawn-worker expose|look\n"
+               "usage: cuda-nspawn-worker audit|audit-images|clean|examine|holders|mount|store|survey|test ID\n       "
+               "cuda-nspawn-worker expose|look\n"
                "       cuda-nspawn-worker uninstall\n"
                "Started by systemd for cuda-nspawnd, not by hand; uninstall by the package that is removed.\n");
     return 2;
@@ -136,7 +157,9 @@ int usage() {
 
 int run(const std::vector<std::string>& arguments) {
     static const std::map<std::string, Work> once{
-        {"clean", run_clean}, {"holders", run_holders}, {"mount", run_mount}, {"store", run_store}, {"test", run_test}};
+        {"audit", run_examine},   {"audit-images", run_examine}, {"clean", run_clean},
+        {"examine", run_examine}, {"holders", run_holders},      {"mount", run_mount},
+        {"store", run_store},     {"survey", run_survey},        {"test", run_test}};
     static const std::map<std::string, Work> resident{{"expose", run_expose}, {"look", run_look}};
     if (arguments == std::vector<std::string>{"uninstall"}) return run_uninstall();
     if (arguments.size() == 1)

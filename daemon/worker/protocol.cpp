@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <stdexcept>
+
+#include "worker/json_types.hpp"
 
 namespace cuda_nspawn {
 
 // nlohmann-json finds these by name, next to the types.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Change, type, path, detail)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Exposed, changes, notes, errors, epoch, units_changed, incomplete, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoreRequest, build, keep, verify)
@@ -18,10 +18,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holder, machine, pid, pid_in_machine, name, n
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Holders, holders, notes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Mounted, attended, failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Cleaned, changes, failure)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BundledLibrary, path, version, kind)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Toolkit, path, version)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Guest, os_id, os_name, libc, libc_version, architecture, has_systemd, has_ldconfig,
-                                   library_directories, before_fragment, bundled, toolkits)
 
 static void to_json(nlohmann::json& json, const Capability& value) { json = std::string(to_string(value)); }
 static void from_json(const nlohmann::json& json, Capability& value) {
@@ -50,25 +46,6 @@ static void from_json(const nlohmann::json& json, Image& image) {
     if (json.contains("guest")) image.guest = json.at("guest").get<Guest>();
     if (json.contains("settings_boot")) image.settings_boot = json.at("settings_boot").get<bool>();
 }
-
-namespace {
-
-template <class T>
-std::string dump(const T& value) {
-    // What the machine's files say may be no UTF-8; it is not worth a failure.
-    return nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-}
-
-template <class T>
-T parse(std::string_view text, std::string_view what) {
-    try {
-        return nlohmann::json::parse(text).get<T>();
-    } catch (const nlohmann::json::exception& error) {
-        throw std::runtime_error(fmt::format("{} cannot be read: {}", what, error.what()));
-    }
-}
-
-}  // namespace
 
 std::string to_json(const ControlFile& file) { return dump(file); }
 ControlFile parse_control_file(std::string_view text) { return parse<ControlFile>(text, "the control file's state"); }

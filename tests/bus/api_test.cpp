@@ -142,7 +142,7 @@ TEST_F(BusApi, one_call_of_the_object_manager_is_the_whole_truth) {
         .storeResultsTo(objects);
     Properties& found = objects.at(ObjectPath{machine_a}).at("org.cudanspawn1.Machine");
     EXPECT_EQ(found.at("State").get<std::string>(), "ready");
-    EXPECT_EQ(found.size(), 13U);
+    EXPECT_EQ(found.size(), 14U);
     Properties& gpu = objects.at(ObjectPath{"/org/cudanspawn1/gpu/GPU_2d11111111_2d1111_2d1111_2d1111_2d111111111111"})
                           .at("org.cudanspawn1.Gpu");
     EXPECT_EQ(gpu.at("Index").get<std::uint32_t>(), 1U);
@@ -221,7 +221,8 @@ TEST_F(BusApi, a_failed_verdict_is_an_error_of_a_waiting_attach_and_an_answer_of
         {"start", sdbus::Variant(true)}, {"test", sdbus::Variant(true)}, {"wait", sdbus::Variant(true)}};
     const Failure failure = failure_of([&] { call<ObjectPath, Changes>("Attach", "a", options); });
     EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
-    EXPECT_EQ(failure.text, "failed: init: cuInit: 999");
+    EXPECT_EQ(failure.text,
+              "failed: init: cuInit: 999. On the host: systemctl reload cuda-nspawn@a.service [self-test-failed]");
     const auto [job, verdict, summary] =
         call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
     EXPECT_EQ(verdict, "failed");

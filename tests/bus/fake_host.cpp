@@ -3,12 +3,15 @@
 #include <algorithm>
 
 #include "driver/kernel_side.hpp"
+#include "guest_tree.hpp"
 #include "worker/enter_protocol.hpp"
+#include "worker/examine.hpp"
 #include "worker/expose.hpp"
 #include "worker/holders.hpp"
 #include "worker/images.hpp"
 #include "worker/protocol.hpp"
 #include "worker/store.hpp"
+#include "worker/survey.hpp"
 
 namespace cuda_nspawn::bus_tests {
 
@@ -21,9 +24,11 @@ FakeHost::FakeHost() {
           "/root/etc/cuda-nspawn/machines", "/sys"})
         std::filesystem::create_directories(tree.at(directory));
     tree.write_program("/inside/setup", "set-up");
-    const std::string library = "/root/usr/lib/x86_64-linux-gnu/libcuda.so." + driver_version;
-    tree.write(library, testing::elf("libcuda.so.1"));
-    tree.link("/root/usr/lib/x86_64-linux-gnu/libcuda.so.1", "libcuda.so." + driver_version);
+    for (const std::string library : {"libcuda.so", "libnvidia-ml.so", "libnvidia-ptxjitcompiler.so"}) {
+        const std::string directory = "/root/usr/lib/x86_64-linux-gnu/";
+        tree.write(directory + library + "." + driver_version, testing::elf(library + ".1"));
+        tree.link(directory + library + ".1", library + "." + driver_version);
+    }
     tree.write("/proc/driver/nvidia/version",
                "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  " + driver_version + "  Release Build\n");
     tree.write("/proc/devices",
@@ -41,6 +46,12 @@ std::vector<std::string> FakeHost::list_work() const {
 
 void FakeHost::add_policy(const std::string& machine, const std::string& text) const {
     tree.write("/root/etc/cuda-nspawn/machines/" + machine + ".yaml", text);
+}
+
+void FakeHost::add_image(const std::string& machine) const {
+    const std::string image = "/root/var/lib/machines/" + machine;
+    for (const auto& [path, content] : debian().files) tree.write(image + path, content);
+    tree.write(image + "/etc/ld.so.cache", testing::make_ld_cache({}));
 }
 
 void FakeHost::add_gpu(const std::string& pci, unsigned minor, const std::string& uuid) const {
@@ -68,6 +79,8 @@ std::string FakeHost::work_on(const std::string& verb, const std::string& reques
         if (verb == "test") return self_test(request);
         if (verb == "mount") return to_json(Mounted{});
         if (verb == "clean") return to_json(Cleaned{{{"remove", "/etc/ours", "in the machine"}}, ""});
+        if (verb == "survey") return survey(request);
+        if (verb == "examine" || verb == "audit") return examine_images(request);
         if (verb == "holders") return to_json(find_holders(parse_holders_request(request), tree.at("/proc")));
         return failure_report("there is no worker " + verb);
     } catch (const std::exception& error) {
@@ -92,6 +105,24 @@ std::string FakeHost::look_at(const std::string& request) const {
         report[machine].path = find_image(tree.at("/root"), machine);
     }
     return to_json(report);
+}
+
+std::string FakeHost::survey(const std::string& text) const {
+    SurveyHost host;
+    host.root = tree.at("/root");
+    host.proc = tree.at("/proc");
+    host.sys = tree.at("/sys");
+    host.dev = tree.at("/root/dev");
+    host.kernel_log = [this] { return kernel_log; };
+    SurveyReport report;
+    report.host = survey_host(host);
+    for (const std::string& machine : parse_survey_request(text).machines)
+        report.machines[machine] = survey_machine(host, machine);
+    return to_json(report);
+}
+
+std::string FakeHost::examine_images(const std::string& text) const {
+    return to_json(examine(parse_examine_request(text), {tree.at("/root"), {}}));
 }
 
 std::string FakeHost::store(const std::string& text) const {

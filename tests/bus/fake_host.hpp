@@ -22,9 +22,7 @@ public:
     std::vector<std::string> list_work() const;  // names, sorted
     std::filesystem::path policies() const { return tree.at("/root/etc/cuda-nspawn/machines"); }
     void add_policy(const std::string& machine, const std::string& text) const;
-    void add_image(const std::string& machine) const {
-        tree.write("/root/var/lib/machines/" + machine + "/etc/os-release", "ID=debian\n");
-    }
+    void add_image(const std::string& machine) const;  // a Debian that can run the driver
     void add_gpu(const std::string& pci, unsigned minor, const std::string& uuid) const;
     void add_process(unsigned pid, const std::string& cgroup, const std::string& device) const;  // has it open
     bool has_node(const std::string& machine, const std::string& node) const;
@@ -35,12 +33,15 @@ public:
     testing::TemporaryTree tree;
     // What the test "runs" in a guest; by default it passes and sees what it was granted.
     std::string self_test_output;
+    std::vector<std::string> kernel_log;
 
 private:
     std::string expose_plans(const std::string& request) const;
     std::string look_at(const std::string& request) const;
     std::string store(const std::string& request) const;
     std::string self_test(const std::string& request) const;
+    std::string survey(const std::string& request) const;
+    std::string examine_images(const std::string& request) const;
 };
 
 }  // namespace cuda_nspawn::bus_tests

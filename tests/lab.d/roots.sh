@@ -14,7 +14,7 @@ host_packages=(systemd systemd-sysv systemd-container libpam-systemd dbus dbus-d
 build_packages=(gcc g++ cmake ninja-build pkg-config ccache libsystemd-dev libsdbus-c++-dev libsdbus-c++-bin
     libyaml-cpp-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev musl-tools
     clang-format clang-tidy libxml2-utils shellcheck yamllint python3 scdoc git strace less
-    build-essential debhelper lintian e2fsprogs btrfs-progs fdisk)
+    build-essential debhelper lintian e2fsprogs btrfs-progs fdisk systemd-journal-remote)
 guest_packages=(systemd systemd-sysv dbus libpam-systemd)
 
 # Trees with NVIDIA's userspace as Debian installs it, for the suite driver and the bench; nothing in them ever runs. By

@@ -74,6 +74,15 @@ EXPORT cu_result cuDeviceGetUuid(struct cu_uuid* uuid, cu_device device) {
     return CU_SUCCESS;
 }
 
+/* The compute capability of the model that it plays, 9.0; nothing else is asked. */
+EXPORT cu_result cuDeviceGetAttribute(int* value, int attribute, cu_device device) {
+    enum { CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76 };
+    if (device < 0 || device >= gpu_count) return INVALID_DEVICE;
+    if (attribute != CAPABILITY_MAJOR && attribute != CAPABILITY_MINOR) return INVALID_VALUE;
+    *value = attribute == CAPABILITY_MAJOR ? 9 : 0;
+    return CU_SUCCESS;
+}
+
 EXPORT cu_result cuCtxCreate_v2(cu_context* context, unsigned flags, cu_device device) {
     (void)flags;
     if (device < 0 || device >= gpu_count) return INVALID_DEVICE;

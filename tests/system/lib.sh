@@ -203,13 +203,17 @@ is_attached() {    # MACHINE
     has "systemctl status cuda-nspawn@$1" "$(status_of "$1")" 'Status: "passed: ' "active (exited)"
 }
 
+status_has() { [[ $(status_of "$1" | sed -n '/Status:/p') == *"$2"* ]]; }    # MACHINE PART
+
 # The sentence is where an admin looks: the bus, systemctl status, the journal of our unit.
 tells() {    # MACHINE PART…
     local machine=$1 part
     shift
     for part; do
         has "$machine: StateText" "$(property "$machine" StateText)" "$part"
-        has "systemctl status cuda-nspawn@$machine" "$(status_of "$machine" | sed -n '/Status:/p')" "$part"
+        # Of what failed, the cause is looked for first.
+        wait_until 5 status_has "$machine" "$part" ||
+            has "systemctl status cuda-nspawn@$machine" "$(status_of "$machine" | sed -n '/Status:/p')" "$part"
         has "journalctl -u cuda-nspawn@$machine" \
             "$(journalctl --no-pager --output=cat --since "$case_begin" --unit="cuda-nspawn@$machine")" "$part"
     done

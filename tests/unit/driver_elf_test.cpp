@@ -81,6 +81,63 @@ TEST(Elf, comes_to_an_end_with_damaged_versions) {
         }
 }
 
+TEST(Elf, reads_what_a_file_needs_and_where_it_looks) {
+    for (const bool is_64bit : {true, false}) {
+        const auto file = std::get<ElfFile>(read(make_elf({.soname = "libx.so.1",
+                                                           .is_64bit = is_64bit,
+                                                           .needs = {"GLIBC_2.4"},
+                                                           .needed = {"libcudart.so.12", "libc.so.6"},
+                                                           .rpath = "$ORIGIN/../lib:/opt/a",
+                                                           .runpath = "/opt/b",
+                                                           .interpreter = "/lib64/ld-linux-x86-64.so.2"})));
+        EXPECT_EQ(file.soname, "libx.so.1");
+        EXPECT_EQ(file.needed, (std::vector<std::string>{"libcudart.so.12", "libc.so.6"}));
+        EXPECT_EQ(file.rpath, "$ORIGIN/../lib:/opt/a");
+        EXPECT_EQ(file.runpath, "/opt/b");
+        EXPECT_EQ(file.interpreter, "/lib64/ld-linux-x86-64.so.2");
+    }
+    const auto plain = std::get<ElfFile>(read(make_elf({})));
+    EXPECT_TRUE(plain.needed.empty());
+    EXPECT_EQ(plain.rpath + plain.runpath + plain.interpreter, "");
+    EXPECT_EQ(std::get<ElfFile>(read(make_elf({.needed = std::vector<std::string>(300, "libx.so")}))).needed.size(),
+              256U);
+}
+
+std::optional<std::string> note(std::string_view bytes, std::string_view section, std::string_view owner) {
+    const FileDescriptor fd(::memfd_create("elf", MFD_CLOEXEC));
+    if (::write(fd.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+        throw std::runtime_error("write");
+    return read_note(FileBytes(fd.get(), bytes.size()), section, owner);
+}
+
+TEST(Elf, reads_a_note_by_section_and_owner) {
+    for (const bool is_64bit : {true, false}) {
+        const std::string bytes = make_elf({.is_64bit = is_64bit,
+                                            .notes = {{".note.a", "NVIDIA Corporation", "first"},
+                                                      {".note.b", "NVIDIA Corporation", "second"},
+                                                      {".note.b", "GNU", "third"}}});
+        EXPECT_EQ(note(bytes, ".note.b", "NVIDIA Corporation"), "second");
+        EXPECT_EQ(note(bytes, ".note.a", "NVIDIA Corporation"), "first");
+        EXPECT_EQ(note(bytes, ".note.a", "GNU"), std::nullopt);
+        EXPECT_EQ(note(bytes, ".note.", "NVIDIA Corporation"), std::nullopt);
+        EXPECT_EQ(note(make_elf({.is_64bit = is_64bit}), ".note.a", "NVIDIA Corporation"), std::nullopt);
+    }
+    EXPECT_EQ(note("", ".note.a", "GNU"), std::nullopt);
+}
+
+TEST(Elf, reads_notes_of_damaged_files_within_bounds) {
+    const std::string bytes = make_elf({.notes = {{".note.a", "NVIDIA Corporation", "content"}}});
+    for (std::size_t at = 0; at < bytes.size(); ++at)
+        for (const char value : {'\0', '\x7f', '\xff'}) {
+            std::string damaged = bytes;
+            damaged[at] = value;
+            const auto found = note(damaged, ".note.a", "NVIDIA Corporation");
+            EXPECT_LE(found.value_or("").size(), bytes.size());
+        }
+    for (std::size_t length = 0; length < bytes.size(); ++length)
+        EXPECT_EQ(note(bytes.substr(0, length), ".note.a", "NVIDIA Corporation"), std::nullopt) << length;
+}
+
 TEST(Elf, does_without_soname) { EXPECT_EQ(std::get<ElfFile>(read(make_elf({}))).soname, ""); }
 
 TEST(Elf, says_why_a_file_is_no_elf_file) {

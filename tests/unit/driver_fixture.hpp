@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "driver/driver.hpp"
@@ -64,12 +65,23 @@ private:
     std::filesystem::path path_;
 };
 
+struct ElfNote {
+    std::string section;
+    std::string owner;
+    std::string content;
+};
+
 struct ElfSpec {
-    std::string soname;
+    std::string soname = {};
     bool is_64bit = true;
     std::uint16_t machine = EM_X86_64;
     std::string build_id = "\x01\x02\xab";  // bytes
     std::vector<std::string> needs = {};    // versions of libc.so.6: "GLIBC_2.34"
+    std::vector<std::string> needed = {};   // libraries
+    std::string rpath = {};
+    std::string runpath = {};
+    std::string interpreter = {};
+    std::vector<ElfNote> notes = {};  // in sections of their own
 };
 
 template <class Value>
@@ -77,28 +89,79 @@ void append_bytes(std::string& bytes, const Value& value) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
+inline std::string make_note(std::uint32_t type, const std::string& owner, const std::string& content) {
+    const auto align = [](std::string& text) { text.resize((text.size() + 3) / 4 * 4); };
+    std::string note;
+    append_bytes(note,
+                 Elf64_Nhdr{static_cast<Elf64_Word>(owner.size() + 1), static_cast<Elf64_Word>(content.size()), type});
+    note += owner + '\0';
+    align(note);
+    note += content;
+    align(note);
+    return note;
+}
+
+// One library, and its versions behind it, with their names in `strings`.
+inline std::string make_needed_versions(const std::vector<std::string>& versions, std::string& strings) {
+    std::string needs;
+    if (!versions.empty())
+        append_bytes(needs, Elf64_Verneed{1, static_cast<Elf64_Half>(versions.size()), 0, sizeof(Elf64_Verneed), 0});
+    for (const std::string& name : versions) {
+        const Elf64_Word next = &name == &versions.back() ? 0 : sizeof(Elf64_Vernaux);
+        append_bytes(needs, Elf64_Vernaux{0, 0, 0, static_cast<Elf64_Word>(strings.size()), next});
+        strings += name + '\0';
+    }
+    return needs;
+}
+
+// Sections of notes, which begin at `place`, and the section of their names behind them. `contents` is what lies there.
+template <class Section>
+std::vector<Section> make_note_sections(const std::vector<ElfNote>& notes, std::size_t place, std::string& contents) {
+    std::vector<Section> sections(1);
+    std::string names(1, '\0');
+    const auto add = [&](std::uint32_t type, const std::string& name, const std::string& content) {
+        Section section{};
+        section.sh_type = type;
+        section.sh_name = static_cast<Elf64_Word>(names.size());
+        section.sh_offset = static_cast<decltype(section.sh_offset)>(place + contents.size());
+        section.sh_size = static_cast<decltype(section.sh_size)>(content.size());
+        section.sh_addralign = 4;
+        names += name + '\0';
+        contents += content;
+        sections.push_back(section);
+    };
+    for (const ElfNote& note : notes) add(SHT_NOTE, note.section, make_note(1, note.owner, note.content));
+    if (!notes.empty()) add(SHT_STRTAB, "", names);
+    return sections;
+}
+
 template <class Header, class Program, class Dynamic, class Section>
 std::string make_elf_of(const ElfSpec& spec) {
     constexpr std::size_t base = 0x10000;  // of the addresses, so that they differ from the offsets
     std::string strings = std::string(1, '\0') + spec.soname + '\0';
-    std::string needs;  // one library, and its versions behind it
-    if (!spec.needs.empty())
-        append_bytes(needs, Elf64_Verneed{1, static_cast<Elf64_Half>(spec.needs.size()), 0, sizeof(Elf64_Verneed), 0});
-    for (const std::string& name : spec.needs) {
-        const Elf64_Word next = &name == &spec.needs.back() ? 0 : sizeof(Elf64_Vernaux);
-        append_bytes(needs, Elf64_Vernaux{0, 0, 0, static_cast<Elf64_Word>(strings.size()), next});
-        strings += name + '\0';
-    }
-    std::string note;
-    append_bytes(note, Elf64_Nhdr{4, static_cast<Elf64_Word>(spec.build_id.size()), NT_GNU_BUILD_ID});
-    note += std::string("GNU\0", 4) + spec.build_id;
-    note.resize((note.size() + 3) / 4 * 4);
+    const std::string needs = make_needed_versions(spec.needs, strings);
+    const std::string note = make_note(NT_GNU_BUILD_ID, "GNU", spec.build_id);
+    std::vector<std::pair<std::int32_t, std::size_t>> entries;
+    const auto add_string = [&](std::int32_t tag, const std::string& text) {
+        if (text.empty()) return;
+        entries.emplace_back(tag, strings.size());
+        strings += text + '\0';
+    };
+    for (const std::string& name : spec.needed) add_string(DT_NEEDED, name);
+    add_string(DT_RPATH, spec.rpath);
+    add_string(DT_RUNPATH, spec.runpath);
+    const std::size_t interpreter_in_strings = strings.size();
+    if (!spec.interpreter.empty()) strings += spec.interpreter + '\0';
 
-    const std::size_t dynamic_at = sizeof(Header) + 3 * sizeof(Program);
-    const std::size_t note_at = dynamic_at + 5 * sizeof(Dynamic);
+    const std::size_t segments = spec.interpreter.empty() ? 3 : 4;
+    const std::size_t dynamic_at = sizeof(Header) + segments * sizeof(Program);
+    const std::size_t dynamic_size = (5 + entries.size()) * sizeof(Dynamic);
+    const std::size_t note_at = dynamic_at + dynamic_size;
     const std::size_t needs_at = note_at + note.size();
     const std::size_t strings_at = needs_at + needs.size();
-    const std::size_t sections_at = (strings_at + strings.size() + 7) / 8 * 8;
+    std::string contents;
+    const auto sections = make_note_sections<Section>(spec.notes, strings_at + strings.size(), contents);
+    const std::size_t sections_at = (strings_at + strings.size() + contents.size() + 7) / 8 * 8;
 
     Header header{};
     std::memcpy(header.e_ident, ELFMAG, SELFMAG);
@@ -108,10 +171,11 @@ std::string make_elf_of(const ElfSpec& spec) {
     header.e_machine = spec.machine;
     header.e_phoff = sizeof(Header);
     header.e_phentsize = sizeof(Program);
-    header.e_phnum = 3;
+    header.e_phnum = static_cast<Elf64_Half>(segments);
     header.e_shoff = static_cast<decltype(header.e_shoff)>(sections_at);
     header.e_shentsize = sizeof(Section);
-    header.e_shnum = 1;
+    header.e_shnum = static_cast<Elf64_Half>(sections.size());
+    header.e_shstrndx = static_cast<Elf64_Half>(sections.size() - 1);
 
     const auto segment = [](std::uint32_t type, std::size_t offset, std::size_t size, std::size_t address) {
         Program program{};
@@ -131,16 +195,19 @@ std::string make_elf_of(const ElfSpec& spec) {
     std::string bytes;
     append_bytes(bytes, header);
     append_bytes(bytes, segment(PT_LOAD, 0, sections_at, base));
-    append_bytes(bytes, segment(PT_DYNAMIC, dynamic_at, 5 * sizeof(Dynamic), base + dynamic_at));
+    append_bytes(bytes, segment(PT_DYNAMIC, dynamic_at, dynamic_size, base + dynamic_at));
     append_bytes(bytes, segment(PT_NOTE, note_at, note.size(), base + note_at));
+    if (segments == 4)
+        append_bytes(bytes, segment(PT_INTERP, strings_at + interpreter_in_strings, spec.interpreter.size() + 1, 0));
     append_bytes(bytes, entry(DT_STRTAB, base + strings_at));
     append_bytes(bytes, entry(DT_STRSZ, strings.size()));
     append_bytes(bytes, spec.soname.empty() ? entry(DT_DEBUG, 0) : entry(DT_SONAME, 1));
     append_bytes(bytes, needs.empty() ? entry(DT_DEBUG, 0) : entry(DT_VERNEED, base + needs_at));
+    for (const auto& [tag, place] : entries) append_bytes(bytes, entry(tag, place));
     append_bytes(bytes, entry(DT_NULL, 0));
-    bytes += note + needs + strings;
+    bytes += note + needs + strings + contents;
     bytes.resize(sections_at);
-    append_bytes(bytes, Section{});
+    for (const Section& section : sections) append_bytes(bytes, section);
     return bytes;
 }
 

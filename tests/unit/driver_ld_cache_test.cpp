@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "driver_fixture.hpp"
 #include "elf/ld_cache.hpp"
 
@@ -80,6 +82,19 @@ TEST(LdCache, leaves_out_entries_that_point_outside_the_file) {
     ASSERT_TRUE(entries);
     ASSERT_EQ(entries->size(), 2U);
     EXPECT_EQ(entries->front().name, "libm.so.6");
+}
+
+TEST(LdCache, is_not_kept_busy_by_entries_that_share_a_long_string) {
+    std::string bytes = make_ld_cache(std::vector<testing::CacheLine>(40000, {"", ""}));
+    const auto strings_at = static_cast<std::uint32_t>(bytes.size());
+    bytes += std::string(std::size_t{1} << 20, 'x') + '\0';
+    for (std::size_t entry = 0; entry < 40000; ++entry) {
+        put_number(bytes, 48 + entry * 24 + 4, strings_at);
+        put_number(bytes, 48 + entry * 24 + 8, strings_at);
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_TRUE(parse_ld_cache(bytes).value().empty());
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(500));
 }
 
 TEST(LdCache, survives_every_cut_of_the_file) {

@@ -20,7 +20,7 @@
 namespace cuda_nspawn::testing {
 
 using Replies = std::variant<Reply<Looked>, Reply<std::string>, Reply<Exposed>, Reply<Granted>, Reply<Tested>,
-                             Reply<Mounted>, Reply<Holders>, Reply<Cleaned>>;
+                             Reply<Mounted>, Reply<Holders>, Reply<Cleaned>, Reply<Examination>, Reply<Audit>>;
 
 struct Call {
     std::string verb;     // "look", "expose", …
@@ -55,6 +55,8 @@ public:
     bool runs_systemd = true;           // whatever is mounted into
     std::set<std::string> stopping_units;
     int collections = 0;
+    std::optional<Examination> examination;
+    std::vector<Question> questions;
     std::uint64_t now = 1'000'000;
 
     void look(const std::string& machine, Reply<Looked> reply) override { add({"look", machine}, std::move(reply)); }
@@ -100,6 +102,15 @@ public:
         add({"holders", request.machine, {}, {}, {}, request}, std::move(reply));
     }
     void clean(const std::string& machine, Reply<Cleaned> reply) override { add({"clean", machine}, std::move(reply)); }
+    // Nothing can be collected, unless a test says what.
+    void examine(const Question& question, Reply<Examination> reply) override {
+        questions.push_back(question);
+        if (examination)
+            add({"examine", question.machine}, std::move(reply));
+        else
+            reply({.failure = "nobody looks"});
+    }
+    void audit(bool, Reply<Audit> reply) override { add({"audit", ""}, std::move(reply)); }
     void remember(const std::string& machine, const Remembered& state) override { memory[machine] = state; }
     void forget(const std::string& machine) override { memory.erase(machine); }
     std::uint64_t now_usec() const override { return now; }
@@ -199,6 +210,8 @@ private:
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
     void answer(const Call&, const Reply<Mounted>& reply) { reply({!runs_systemd, ""}); }
     void answer(const Call&, const Reply<Holders>& reply) { reply({}); }
+    void answer(const Call&, const Reply<Examination>& reply) { reply(examination.value()); }
+    void answer(const Call&, const Reply<Audit>& reply) { reply({}); }
     void answer(const Call&, const Reply<Cleaned>& reply) { reply({{{"remove", "/etc/ours", ""}}, ""}); }
 };
 

@@ -42,6 +42,17 @@ TEST(Verdict, passes_when_every_check_passed_and_the_gpus_are_those_granted) {
     EXPECT_EQ(verdict.checks[0], (Check{"library", CheckResult::passed, 1.5, "/x/libcuda.so.1"}));
 }
 
+TEST(Verdict, has_each_compute_capability_once_and_nothing_that_is_none) {
+    const Verdict verdict =
+        judge({.end = TestEnd::exited,
+               .output = "{\"capability\":\"9.0\"}\n{\"capability\":\"12.0\"}\n{\"capability\":\"9.0\"}\n"
+                         "{\"capability\":\"9\"}\n{\"capability\":\"-1.0\"}\n{\"capability\":\"100.1000\"}\n"
+                         "{\"capability\":9}\n{\"end\":true}\n",
+               .reason = ""},
+              {});
+    EXPECT_EQ(verdict.capabilities, (std::vector<std::string>{"12.0", "9.0"}));
+}
+
 TEST(Verdict, compares_uuids_without_order_and_case) {
     Verdict verdict = judge(run_with(gpu("GPU-BBBBBBBB-0000-0000-0000-000000000002") + gpu(gpu_a) + gpu(gpu_a) +
                                      check("init", "passed") + end),

@@ -52,8 +52,12 @@ TEST_F(SystemFiles, a_state_survives_the_way) {
     Remembered state;
     state.instance = {"machine-my\\x2dbox.scope", 4711, 1234567890123456};
     state.revoked = true;
-    state.verdict = {
-        VerdictResult::degraded, "degraded: memory", {{"memory", CheckResult::degraded, 1.5, "busy"}}, {"GPU-1"}, 42};
+    state.verdict = {VerdictResult::degraded,
+                     "degraded: memory",
+                     {{"memory", CheckResult::degraded, 1.5, "busy"}},
+                     {"GPU-1"},
+                     42,
+                     {"9.0"}};
     state.tested_usec = 99;
     write_state(tree.at("/my-box.json"), state);
     const auto states = read_states(tree.path());

@@ -22,6 +22,8 @@ enum {
     CU_JIT_ERROR_LOG = 5,
     CU_JIT_ERROR_LOG_SIZE = 6,
     CU_HOST_PORTABLE = 1,
+    CU_CAPABILITY_MAJOR = 75,
+    CU_CAPABILITY_MINOR = 76,
 };
 
 /* FUNCTION(member, symbol, parameters) */
@@ -32,6 +34,7 @@ enum {
     FUNCTION(device, cuDeviceGet, (cu_device*, int))                                                  \
     FUNCTION(device_name, cuDeviceGetName, (char*, int, cu_device))                                   \
     FUNCTION(device_uuid, cuDeviceGetUuid, (struct cu_uuid*, cu_device))                              \
+    FUNCTION(device_attribute, cuDeviceGetAttribute, (int*, int, cu_device))                          \
     FUNCTION(create_context, cuCtxCreate_v2, (cu_context*, unsigned, cu_device))                      \
     FUNCTION(use_context, cuCtxSetCurrent, (cu_context))                                              \
     FUNCTION(synchronize, cuCtxSynchronize, (void))                                                   \

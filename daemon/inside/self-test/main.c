@@ -103,6 +103,12 @@ static cu_result find_gpu(struct test* test, int index, const char** call) {
     result = cuda->device_uuid(&uuid, gpu->device);
     if (result != CU_SUCCESS) return result;
     format_uuid(gpu->uuid, &uuid);
+    int major = 0, minor = 0;
+    *call = "cuDeviceGetAttribute";
+    result = cuda->device_attribute(&major, CU_CAPABILITY_MAJOR, gpu->device);
+    if (result == CU_SUCCESS) result = cuda->device_attribute(&minor, CU_CAPABILITY_MINOR, gpu->device);
+    if (result != CU_SUCCESS) return result;
+    snprintf(gpu->capability, sizeof gpu->capability, "%d.%d", major, minor);
     gpu->usable = 1;
     return CU_SUCCESS;
 }
@@ -119,7 +125,10 @@ static int check_devices(struct test* test) {
         return 0;
     }
     test->gpu_count = count < MAX_GPUS ? count : MAX_GPUS;
-    for (int i = 0; i < test->gpu_count; i++) report_value("gpu", test->gpus[i].uuid);
+    for (int i = 0; i < test->gpu_count; i++) {
+        report_value("gpu", test->gpus[i].uuid);
+        report_value("capability", test->gpus[i].capability);
+    }
     end_check("devices", begin, PASSED, "%d GPU%s: %s%s", count, count > 1 ? "s" : "", test->gpus[0].name,
               count > 1 ? ", ..." : "");
     return 1;

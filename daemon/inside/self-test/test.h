@@ -10,6 +10,7 @@ enum { MAX_GPUS = 64 };
 struct gpu {
     cu_device device;
     char uuid[48];
+    char capability[16]; /* "9.0" */
     char name[96];
     int usable; /* no check found it occupied */
     cu_context context;

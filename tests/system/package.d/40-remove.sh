@@ -82,7 +82,10 @@ a_purge_leaves_policies_and_nothing_else() {
     _have_machine
     systemctl --quiet enable "cuda-nspawn@$trainer"
     end_machines "$trainer"
+    cuda-nspawnctl audit >/dev/null || :
+    [ -e /var/cache/cuda-nspawn ]
     _apt purge cuda-nspawn
+    [ ! -e /var/cache/cuda-nspawn ]
     _no_unit_process_or_mount_is_left
     same "what is left in /etc" "$(find /etc -name '*cuda-nspawn*' -o -path '*cuda-nspawn/*' -type f)" \
         "$(printf '%s\n' /etc/cuda-nspawn "$policies/$trainer.yaml")"
