@@ -43,7 +43,11 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
       policies_(places_.policies, places_.defaults),
       bus_(open_bus()),
       connection_(connect(bus_, loop)),
-      service_({log, [this](std::function<void()> work) { loop_.defer(std::move(work)); }, [this] { on_change(); }}),
+      service_(
+          {[](const Message& message) { log(message); },
+           [this](std::function<void()> work) { loop_.defer(std::move(work)); },
+           [this] { on_change(); },
+           {log_level, [](const std::string& level) { return set_log_level(level); }, log_target, set_log_target}}),
       systemd_(*connection_),
       machined_(*connection_,
                 {[this](const std::string& name, const Instance& instance) { engine_.machine_started(name, instance); },
@@ -69,6 +73,9 @@ Daemon::Daemon(EventLoop& loop, DaemonPlaces places)
 }
 
 int Daemon::run() {
+    // glibc's default, but fixed: else one large message that anybody may send raises it, and the next ones stay in the
+    // heap.
+    ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     enumerate_machines();
     ready_deadline_ = loop_.after(ready_deadline_usec, [this] {
         begin();
@@ -128,6 +135,8 @@ void Daemon::begin() {
                            trim_due_ = true;
                            trim_later();
                        },
+                   .parse_policy = [this](const std::string& name,
+                                          const std::string& text) { return policies_.parse_as_if(name, text); },
                    .reread =
                        [this](const std::string& name) {
                            if (!policies_.is_as_read(name)) engine_.set_policy(name, policies_.read(name));
@@ -138,7 +147,7 @@ void Daemon::begin() {
 void Daemon::read_policies() {
     PolicyFiles::All policies = policies_.read_all();
     if (policies.warnings != policy_warnings_)
-        for (const std::string& warning : policies.warnings) log(Severity::error, "", warning);
+        for (const std::string& warning : policies.warnings) log({Event::policy_ignored, "", warning});
     policy_warnings_ = std::move(policies.warnings);
     trim_due_ = true;
     engine_.set_policies(policies.files);
@@ -158,15 +167,20 @@ void Daemon::read_written_policies(const std::vector<std::string>& names) {
 void Daemon::refresh_driver(const std::string& cause) {
     log(Severity::debug, "", fmt::format("the driver is looked at ({})", cause));
     Driver driver = discover_driver(places_.host);
-    const std::string news = cause == "start" ? describe_driver(driver) : describe_change(seen_, driver);
-    if (!news.empty()) log(Severity::notice, "", fmt::format("{} ({})", news, cause));
+    const bool is_first = cause == "start";
+    const std::string news = is_first ? describe_driver(driver) : describe_change(seen_, driver);
+    if (!news.empty())
+        log({is_first ? Event::driver_found : Event::driver_changed,
+             "",
+             fmt::format("{} ({})", news, cause),
+             {.driver = driver.kernel_version}});
     const bool is_another = driver != seen_;
     seen_ = driver;
     trim_due_ = trim_due_ || is_another;
     engine_.set_driver(std::move(driver));
     if (!is_another) return;
-    if (const auto problem = driver_problem(engine_.driver())) log(Severity::warning, "", *problem);
-    for (const std::string& note : engine_.driver().notes) log(Severity::info, "", note);
+    if (const auto problem = driver_problem(engine_.driver())) log({Event::driver_problem, "", *problem});
+    for (const std::string& note : engine_.driver().notes) log({Event::driver_note, "", note});
 }
 
 void Daemon::look_if_due() {
@@ -182,13 +196,13 @@ void Daemon::refresh(const std::string& cause) {
 // As PID 1 did it before the daemon's start. Only when somebody asks: an admin may have unloaded them.
 void Daemon::load_modules() {
     systemd_.run_job("StartUnit", "cuda-nspawn-modules.service", [this](const std::string& failure) {
-        if (!failure.empty()) return log(Severity::warning, "", failure);
+        if (!failure.empty()) return log({Event::modules_failed, "", failure});
         refresh_driver("modules");
     });
 }
 
 void Daemon::verify_all(const std::string& cause) {
-    log(Severity::info, "", fmt::format("what the machines have is verified ({})", cause));
+    log({Event::verification_begun, "", fmt::format("what the machines have is verified ({})", cause)});
     trim_due_ = true;
     engine_.verify_all();
 }

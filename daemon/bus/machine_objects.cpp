@@ -124,7 +124,7 @@ std::string text(const Object& object) {
     return text_of(value_of(object));
 }
 
-// Those that change, with what tells that they did.
+// Those that change, with what tells that they did: of the checks it is the time, as each verdict has its own.
 struct Shown {
     const char* property;
     std::string (*text)(const Object&);
@@ -146,7 +146,7 @@ static_assert(std::size(shown) == std::tuple_size_v<decltype(Object::sent)>);
 
 // --- methods ---------------------------------------------------------------------------------------------------------
 
-template <class Answer, void (Verbs::*verb)(Answer&&, const std::string&, Options)>
+template <Action action, class Answer, void (Verbs::*verb)(Answer&&, const std::string&, Options)>
 int call(sd_bus_message*, void* data, sd_bus_error* error) {
     return guarded(error, [&] {
         const Object& object = *static_cast<const Object*>(data);
@@ -154,27 +154,32 @@ int call(sd_bus_message*, void* data, sd_bus_error* error) {
         static_cast<sdbus::Message&>(message) = object.connection().getCurrentlyProcessedMessage();
         Options options;
         message >> options;
-        // A copy of the name: the verb may be the end of the machine.
-        (object.verbs().*verb)(Answer(std::move(message)), std::string(object.name), std::move(options));
+        const auto answer = std::make_shared<Answer>(std::move(message));
+        // A copy of the name: the machine may have ended by then, or by the verb.
+        object.authority().authorize(
+            action, object.name,
+            [&verbs = object.verbs(), answer, name = std::string(object.name), options = std::move(options)] {
+                (verbs.*verb)(std::move(*answer), name, options);
+            });
     });
 }
 
 constexpr std::uint64_t changes = SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE;
-constexpr std::uint64_t everybody = SD_BUS_VTABLE_UNPRIVILEGED;  // the bus's policy says who may (org.cudanspawn1.conf)
+constexpr std::uint64_t everybody = SD_BUS_VTABLE_UNPRIVILEGED;  // Authority says who may
 
 const sd_bus_vtable table[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job, "a(sss)", changes),
-                            (call<JobAnswer, &Verbs::attach>), everybody),
+                            (call<Action::apply, JobAnswer, &Verbs::attach>), everybody),
     SD_BUS_METHOD_WITH_ARGS("Detach", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job, "a(sss)", changes),
-                            (call<JobAnswer, &Verbs::detach>), everybody),
+                            (call<Action::apply, JobAnswer, &Verbs::detach>), everybody),
     SD_BUS_METHOD_WITH_ARGS("SelfTest", SD_BUS_ARGS("a{sv}", options),
-                            SD_BUS_RESULT("o", job, "s", verdict, "s", summary), (call<TestAnswer, &Verbs::self_test>),
-                            everybody),
+                            SD_BUS_RESULT("o", job, "s", verdict, "s", summary),
+                            (call<Action::self_test, TestAnswer, &Verbs::self_test>), everybody),
     SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sss)", changes),
-                            (call<PlanResult, &Verbs::plan>), everybody),
+                            (call<Action::inspect, PlanResult, &Verbs::plan>), everybody),
     SD_BUS_METHOD_WITH_ARGS("Diagnose", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a(sssasssass)", findings),
-                            (call<FindingsAnswer, &Verbs::diagnose>), everybody),
+                            (call<Action::inspect, FindingsAnswer, &Verbs::diagnose>), everybody),
     SD_BUS_PROPERTY("Name", "s", get<name_of>, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("State", "s", get<state_of>, 0, changes),
     SD_BUS_PROPERTY("StateText", "s", get<state_text_of>, 0, changes),
@@ -204,8 +209,9 @@ std::vector<unsigned> granted_minors(const Machine& machine) {
 
 // --- the objects -----------------------------------------------------------------------------------------------------
 
-MachineObjects::MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, Verbs& verbs)
-    : connection_(connection), bus_(bus), engine_(engine), verbs_(verbs) {
+MachineObjects::MachineObjects(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, Verbs& verbs,
+                               Authority& authority)
+    : connection_(connection), bus_(bus), engine_(engine), verbs_(verbs), authority_(authority) {
     const std::string prefix(names::machine_objects);
     sd_bus_slot* slot = nullptr;
     check(sd_bus_add_fallback_vtable(bus, &slot, prefix.c_str(), interface_name, table, find, this), "add table");
@@ -243,17 +249,17 @@ void MachineObjects::add(const std::string& name) {
     check(sd_bus_emit_object_added(bus_, machine_path(name).c_str()), "emit");
 }
 
-std::vector<unsigned> MachineObjects::remove(const std::string& name) {
+MachineObjects::Others MachineObjects::remove(const std::string& name) {
     const auto place = objects_.find(name);
     if (place == objects_.end()) return {};
     // One that goes away because the bus did has nobody to tell.
     sd_bus_emit_object_removed(bus_, machine_path(name).c_str());
-    std::vector<unsigned> gpus = std::move(place->second.gpus);
+    Others others{std::move(place->second.gpus), !place->second.generations.empty()};
     objects_.erase(place);
-    return gpus;
+    return others;
 }
 
-std::vector<unsigned> MachineObjects::emit_changes(const std::string& name) {
+MachineObjects::Others MachineObjects::emit_changes(const std::string& name) {
     const auto place = objects_.find(name);
     if (place == objects_.end()) return {};
     Object& object = place->second;
@@ -268,9 +274,12 @@ std::vector<unsigned> MachineObjects::emit_changes(const std::string& name) {
         check(sd_bus_emit_properties_changed_strv(bus_, machine_path(name).c_str(), interface_name, changed.data()),
               "emit");
     const std::vector<unsigned> before = std::exchange(object.gpus, granted_minors(object.machine()));
-    std::vector<unsigned> others;
+    Others others;
     std::set_symmetric_difference(before.begin(), before.end(), object.gpus.begin(), object.gpus.end(),
-                                  std::back_inserter(others));
+                                  std::back_inserter(others.gpus));
+    std::set<std::string> generations;
+    for (const cuda_nspawn::Plan& plan : object.machine().on_disk) generations.insert(plan.generation);
+    others.generations = std::exchange(object.generations, generations) != generations;
     return others;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/errors.hpp"
+#include "doctor/cuda_table.hpp"
 #include "guest/printable.hpp"
 #include "names.hpp"
 
@@ -22,14 +23,26 @@ void remove_quietly(Object& object) {
     }
 }
 
+// PropertiesChanged for those that are not as they were sent last.
+template <class Object, class Shown>
+void emit_changed(Object& object, const char* interface, Shown& sent, Shown shown) {
+    std::vector<sdbus::PropertyName> changed;
+    for (const auto& [name, value] : shown)
+        if (const auto before = sent.find(name); before == sent.end() || before->second != value)
+            changed.emplace_back(name);
+    sent = std::move(shown);
+    if (!changed.empty()) object.getObject().emitPropertiesChangedSignal(sdbus::InterfaceName(interface), changed);
+}
+
 }  // namespace
 
 // --- Manager ---------------------------------------------------------------------------------------------------------
 
-ManagerObject::ManagerObject(sdbus::IConnection& connection, Engine& engine, Verbs& verbs)
+ManagerObject::ManagerObject(sdbus::IConnection& connection, Engine& engine, Verbs& verbs, Authority& authority)
     : AdaptorInterfaces(connection, sdbus::ObjectPath(std::string(names::root_object))),
       engine_(engine),
-      verbs_(verbs) {
+      verbs_(verbs),
+      authority_(authority) {
     registerAdaptor();
 }
 
@@ -43,31 +56,62 @@ std::vector<sdbus::Struct<std::string, std::string, sdbus::ObjectPath>> ManagerO
     return list;
 }
 
-sdbus::ObjectPath ManagerObject::GetMachine(const std::string& name) {
-    // Everybody may ask this, so only what costs little.
-    if (!engine_.machines().contains(name)) verbs_.host().reread(name);
-    try {
-        return machine_path(engine_.machine(name).name);
-    } catch (const JobRefused& refused) {
-        throw error(refused);
-    }
+// Everybody may ask this: only for root a file is read, so that one written a moment ago counts.
+void ManagerObject::GetMachine(PathAnswer&& result, std::string name) {
+    check_name(name);
+    if (engine_.machines().contains(name)) return result.returnResults(machine_path(name));
+    const auto answer = std::make_shared<PathAnswer>(std::move(result));
+    authority_.identify([this, answer, name](bool is_root) {
+        if (is_root) verbs_.host().reread(name);
+        try {
+            answer->returnResults(machine_path(engine_.machine(name).name));
+        } catch (const JobRefused& refused) {
+            throw error(refused);
+        }
+    });
 }
 
-void ManagerObject::Refresh(const Options& options) {
+void ManagerObject::Audit(AuditAnswer&& result, Options options) {
+    const auto answer = std::make_shared<AuditAnswer>(std::move(result));
+    authority_.authorize(Action::inspect, "",
+                         [this, answer, options = std::move(options)] { verbs_.audit(std::move(*answer), options); });
+}
+
+void ManagerObject::ListHolders(HoldersAnswer&& result, std::string machine) {
+    if (!machine.empty()) check_name(machine);
+    const auto answer = std::make_shared<HoldersAnswer>(std::move(result));
+    authority_.authorize(Action::inspect, machine,
+                         [this, answer, machine] { verbs_.list_holders(std::move(*answer), machine); });
+}
+
+void ManagerObject::Refresh(sdbus::Result<>&& result, Options options) {
     constexpr std::size_t longest_cause = 200;  // it stands in a line of the journal
-    OptionReader reader(options);
-    const std::string cause = reader.take_string("cause", "refresh");
+    OptionReader reader(std::move(options));
+    const std::string cause = printable(reader.take_string("cause", "refresh"), longest_cause);
     reader.finish();
-    verbs_.host().refresh(printable(cause, longest_cause));
+    const auto answer = std::make_shared<sdbus::Result<>>(std::move(result));
+    authority_.authorize(Action::refresh, "", [this, answer, cause] {
+        verbs_.host().refresh(cause);
+        answer->returnResults();
+    });
 }
 
 void ManagerObject::VerifyStore(StoreAnswer&& result) {
     const auto answer = std::make_shared<StoreAnswer>(std::move(result));
-    verbs_.host().verify_store([answer](const StoreReport& report, const std::string& failure) {
+    const auto reply = [answer](const StoreReport& report, const std::string& failure) {
         if (!failure.empty()) return answer->returnError(error("Failed", failure));
         std::vector<sdbus::Struct<std::string, std::string, std::string>> list;
         for (const StoredGeneration& stored : report) list.emplace_back(stored.generation, stored.result, stored.text);
         answer->returnResults(list);
+    };
+    authority_.authorize(Action::refresh, "", [this, reply] { verbs_.host().verify_store(reply); });
+}
+
+void ManagerObject::Reload(sdbus::Result<>&& result) {
+    const auto answer = std::make_shared<sdbus::Result<>>(std::move(result));
+    authority_.authorize(Action::refresh, "", [this, answer] {
+        verbs_.host().reload();
+        answer->returnResults();
     });
 }
 
@@ -82,11 +126,20 @@ std::vector<std::string> ManagerObject::Warnings() {
     return warnings;
 }
 
-void ManagerObject::emit_driver_changed() {
-    getObject().emitPropertiesChangedSignal(
-        sdbus::InterfaceName(org::cudanspawn1::Manager_adaptor::INTERFACE_NAME),
-        {sdbus::PropertyName("KernelVersion"), sdbus::PropertyName("DriverVersion"),
-         sdbus::PropertyName("PendingVersion"), sdbus::PropertyName("Generation"), sdbus::PropertyName("Warnings")});
+std::string ManagerObject::CudaVersion() {
+    const auto newest = cuda_of_driver(engine_.driver().userspace_version);
+    return newest ? to_string(*newest) : "";
+}
+
+void ManagerObject::emit_changes() {
+    const std::map<std::string, std::vector<std::string>> shown{{"KernelVersion", {KernelVersion()}},
+                                                                {"DriverVersion", {DriverVersion()}},
+                                                                {"PendingVersion", {PendingVersion()}},
+                                                                {"Generation", {Generation()}},
+                                                                {"Generations", Generations()},
+                                                                {"CudaVersion", {CudaVersion()}},
+                                                                {"Warnings", Warnings()}};
+    emit_changed(*this, org::cudanspawn1::Manager_adaptor::INTERFACE_NAME, sent_, shown);
 }
 
 // --- Gpu -------------------------------------------------------------------------------------------------------------
@@ -119,9 +172,21 @@ void GpuObject::emit_machines_changed() {
 
 // --- Job -------------------------------------------------------------------------------------------------------------
 
-JobObject::JobObject(sdbus::IConnection& connection, Engine& engine, unsigned id)
-    : AdaptorInterfaces(connection, job_path(id)), engine_(engine), id_(id) {
+// What is no running job's is refused without asking anybody.
+void cancel(Engine& engine, Verbs& verbs, Authority& authority, CancelAnswer&& result, unsigned job) {
+    const auto place = engine.jobs().find(job);
+    if (place == engine.jobs().end() || place->second.state == JobState::ended)
+        return verbs.cancel(std::move(result), job);
+    const Action action = place->second.kind == JobKind::self_test ? Action::self_test : Action::apply;
+    const auto answer = std::make_shared<CancelAnswer>(std::move(result));
+    authority.authorize(action, place->second.machine,
+                        [&verbs, answer, job] { verbs.cancel(std::move(*answer), job); });
+}
+
+JobObject::JobObject(sdbus::IConnection& connection, Engine& engine, Verbs& verbs, Authority& authority, unsigned id)
+    : AdaptorInterfaces(connection, job_path(id)), engine_(engine), verbs_(verbs), authority_(authority), id_(id) {
     registerAdaptor();
+    sent_ = shown();
     emitInterfacesAddedSignal();
 }
 
@@ -130,10 +195,14 @@ JobObject::~JobObject() {
     unregisterAdaptor();
 }
 
-void JobObject::emit_changes() {
-    getObject().emitPropertiesChangedSignal(
-        sdbus::InterfaceName(org::cudanspawn1::Job_adaptor::INTERFACE_NAME),
-        {sdbus::PropertyName("State"), sdbus::PropertyName("Result"), sdbus::PropertyName("Text")});
+std::map<std::string, std::string> JobObject::shown() {
+    return {{"State", State()},
+            {"Result", Result()},
+            {"Step", std::to_string(Step())},
+            {"Steps", std::to_string(Steps())},
+            {"Text", Text()}};
 }
+
+void JobObject::emit_changes() { emit_changed(*this, org::cudanspawn1::Job_adaptor::INTERFACE_NAME, sent_, shown()); }
 
 }  // namespace cuda_nspawn::bus

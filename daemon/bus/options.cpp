@@ -9,10 +9,10 @@ namespace cuda_nspawn::bus {
 namespace {
 
 template <class T>
-T take(Options& options, std::string& known, const std::string& key, const char* type, T fallback) {
+std::optional<T> take(Options& options, std::string& known, const std::string& key, const char* type) {
     known += (known.empty() ? "" : ", ") + key;
     const auto place = options.find(key);
-    if (place == options.end()) return fallback;
+    if (place == options.end()) return std::nullopt;
     if (!place->second.containsValueOfType<T>())
         throw error("InvalidArgs",
                     fmt::format("Option \"{}\" must be of type {}, not {}.", key, type, place->second.peekValueType()));
@@ -24,11 +24,15 @@ T take(Options& options, std::string& known, const std::string& key, const char*
 }  // namespace
 
 bool OptionReader::take_bool(const std::string& key, bool fallback) {
-    return take<bool>(options_, known_, key, "b", fallback);
+    return take<bool>(options_, known_, key, "b").value_or(fallback);
 }
 
 std::string OptionReader::take_string(const std::string& key, const std::string& fallback) {
-    return take<std::string>(options_, known_, key, "s", fallback);
+    return take_string(key).value_or(fallback);
+}
+
+std::optional<std::string> OptionReader::take_string(const std::string& key) {
+    return take<std::string>(options_, known_, key, "s");
 }
 
 void OptionReader::finish() const {

@@ -4,6 +4,7 @@
 #include <sdbus-c++/sdbus-c++.h>
 
 #include <map>
+#include <optional>
 #include <string>
 
 namespace cuda_nspawn::bus {
@@ -17,6 +18,7 @@ public:
     // Each takes the key out, if it is there. Throws InvalidArgs when the value has another type.
     bool take_bool(const std::string& key, bool fallback = false);
     std::string take_string(const std::string& key, const std::string& fallback);
+    std::optional<std::string> take_string(const std::string& key);
     // Throws InvalidArgs that names the keys nobody took and the ones there are.
     void finish() const;
 

@@ -12,8 +12,11 @@ void Service::open(sdbus::IConnection& connection, sd_bus* bus, Engine& engine, 
     connection_ = &connection;
     engine_ = &engine;
     verbs_.emplace(engine, std::move(verbs));
-    manager_ = std::make_unique<ManagerObject>(connection, engine, *verbs_);
-    machines_.emplace(connection, bus, engine, *verbs_);
+    authority_.emplace(bus);
+    option_check_.emplace(bus);
+    log_control_.emplace(bus, surroundings_.log_settings);
+    manager_ = std::make_unique<ManagerObject>(connection, engine, *verbs_, *authority_);
+    machines_.emplace(connection, bus, engine, *verbs_, *authority_);
     for (const auto& [name, machine] : engine.machines()) machine_added(name);
     update_gpus();
     flush();
@@ -33,7 +36,7 @@ void Service::machine_changed(const std::string& machine) {
 
 void Service::machine_removed(const std::string& machine) {
     if (engine_ == nullptr) return;
-    for (const unsigned minor : machines_->remove(machine)) regranted_gpus_.insert(minor);
+    note(machines_->remove(machine));
     flush_later();
 }
 
@@ -51,7 +54,7 @@ void Service::job_added(unsigned id) {
 
 void Service::announce_jobs() {
     for (const unsigned id : std::exchange(new_jobs_, {})) {
-        jobs_[id] = std::make_unique<JobObject>(*connection_, *engine_, id);
+        jobs_[id] = std::make_unique<JobObject>(*connection_, *engine_, *verbs_, *authority_, id);
         const Job& job = engine_->jobs().at(id);
         manager_->emitJobNew(id, job_path(id), job.machine, std::string(to_string(job.kind)));
     }
@@ -75,9 +78,7 @@ void Service::job_forgotten(unsigned id) {
     jobs_.erase(id);
 }
 
-void Service::message(Severity severity, const std::string& machine, const std::string& text) {
-    surroundings_.message(severity, machine, text);
-}
+void Service::message(const Message& message) { surroundings_.message(message); }
 
 // Several changes within one turn of the loop become one signal.
 void Service::flush_later() {
@@ -91,15 +92,18 @@ void Service::flush_later() {
 
 void Service::flush() {
     announce_jobs();
-    if (std::exchange(driver_changed_, false)) {
-        update_gpus();
-        manager_->emit_driver_changed();
-    }
-    for (const std::string& name : std::exchange(changed_machines_, {}))
-        for (const unsigned minor : machines_->emit_changes(name)) regranted_gpus_.insert(minor);
+    if (driver_changed_) update_gpus();
+    for (const std::string& name : std::exchange(changed_machines_, {})) note(machines_->emit_changes(name));
+    const bool may_differ = std::exchange(driver_changed_, false) | std::exchange(manager_changed_, false);
+    if (may_differ) manager_->emit_changes();
     for (const auto& [uuid, gpu] : gpus_)
         if (regranted_gpus_.contains(gpu->gpu().minor)) gpu->emit_machines_changed();
     regranted_gpus_.clear();
+}
+
+void Service::note(const MachineObjects::Others& others) {
+    regranted_gpus_.insert(others.gpus.begin(), others.gpus.end());
+    manager_changed_ = manager_changed_ || others.generations;
 }
 
 void Service::update_gpus() {

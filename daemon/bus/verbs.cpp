@@ -1,6 +1,7 @@
 #include "bus/verbs.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 #include <utility>
@@ -28,9 +29,6 @@ std::vector<BusFinding> to_bus(const Findings& findings) {
     return list;
 }
 
-// No path.
-constexpr const char* unset = "\n";
-
 // Whatever is wrong with a call goes to its caller as an error; nothing is thrown into the loop.
 template <class Answer, class Body>
 void answer_errors(Answer& answer, Body&& body) {
@@ -43,20 +41,39 @@ void answer_errors(Answer& answer, Body&& body) {
     }
 }
 
-bool answer_failure(const std::shared_ptr<JobAnswer>& answer, const Job& job) {
-    if (job.result == JobResult::failed) answer->returnError(error("Failed", job.text));
-    if (job.result == JobResult::superseded) answer->returnError(error("Superseded", job.text));
-    return job.result == JobResult::failed || job.result == JobResult::superseded;
+// What who waits for a job hears of one that was not done; nothing of one that was, or still is under way.
+std::optional<sdbus::Error> error_of(const Job& job) {
+    switch (job.result) {
+        case JobResult::none:
+        case JobResult::done:
+            break;
+        case JobResult::failed:
+            return error("Failed", job.text);
+        case JobResult::cancelled:
+            return error("Cancelled", fmt::format("Job {} was cancelled.", job.id));
+        case JobResult::superseded:
+            return error("Superseded", job.text);
+    }
+    return std::nullopt;
 }
 
 void answer_when_ready(Engine& engine, const std::shared_ptr<JobAnswer>& answer, unsigned id, bool wait) {
     const auto reply = [answer](const Job& job) {
-        if (!answer_failure(answer, job)) answer->returnResults(job_path(job.id), to_bus(job.changes));
+        if (const auto failure = error_of(job)) return answer->returnError(*failure);
+        answer->returnResults(job_path(job.id), to_bus(job.changes));
     };
     if (wait)
         engine.when_ended(id, reply);
     else
         engine.when_applied(id, reply);
+}
+
+Policy policy_of(const PolicyResult& parsed) {
+    if (const auto* policy = std::get_if<Policy>(&parsed)) return *policy;
+    std::vector<std::string> lines;
+    for (const Diagnostic& diagnostic : std::get<std::vector<Diagnostic>>(parsed))
+        lines.push_back(to_string(diagnostic));
+    throw error("InvalidPolicy", fmt::format("{}", fmt::join(lines, "\n")));
 }
 
 }  // namespace
@@ -65,11 +82,36 @@ void Verbs::plan(PlanResult&& result, const std::string& machine, Options option
     host_.reread(machine);
     const auto answer = std::make_shared<PlanResult>(std::move(result));
     answer_errors(answer, [&] {
-        OptionReader(std::move(options)).finish();
-        engine_.plan(machine, [answer](const Exposed& exposed) {
-            if (!exposed.failure.empty()) return answer->returnError(error("Failed", exposed.failure));
-            answer->returnResults(to_bus(exposed.changes));
+        OptionReader reader(std::move(options));
+        const std::string verb = reader.take_string("verb", "attach");
+        PlanRequest request{.machine = machine, .detach = verb == "detach"};
+        request.start = reader.take_bool("start");
+        request.diff = reader.take_bool("diff");
+        const auto text = reader.take_string("policy");
+        request.without_policy = reader.take_bool("without_policy");
+        reader.finish();
+        if (verb != "attach" && verb != "detach")
+            throw error("InvalidArgs", fmt::format("Option \"verb\" is attach or detach, not \"{}\".", verb));
+        if (request.detach && request.start) throw error("InvalidArgs", "Option \"start\" is of the verb attach.");
+        if (text && request.without_policy)
+            throw error("InvalidArgs", "Options \"policy\" and \"without_policy\" exclude each other.");
+        if (const auto wrong = machine_name_error(machine)) throw error("InvalidName", *wrong);
+        if (text) {
+            host_.rest();  // a text of 64 KiB may become a tree of 15 MiB
+            request.policy = policy_of(host_.parse_policy(machine, *text));
+        }
+        engine_.plan(request, [answer](const PlannedChanges& planned) {
+            if (!planned.failure.empty()) return answer->returnError(error("Failed", planned.failure));
+            answer->returnResults(to_bus(planned.changes));
         });
+    });
+}
+
+void Verbs::cancel(CancelAnswer&& result, unsigned job) {
+    const auto answer = std::make_shared<CancelAnswer>(std::move(result));
+    answer_errors(answer, [&] {
+        engine_.cancel(job);
+        answer->returnResults();
     });
 }
 
@@ -128,10 +170,9 @@ void Verbs::self_test(TestAnswer&& result, const std::string& machine, Options o
         engine_.when_ended(id, [this, answer, machine](const Job& job) {
             const auto place = engine_.machines().find(machine);
             // A job that ended with anything but a verdict tells why; an earlier verdict is no answer.
-            if (job.result == JobResult::superseded || place == engine_.machines().end() ||
-                place->second.verdict.result == VerdictResult::none || job.text != place->second.verdict.summary)
-                return answer->returnError(
-                    error(job.result == JobResult::superseded ? "Superseded" : "Failed", job.text));
+            if (place == engine_.machines().end() || place->second.verdict.result == VerdictResult::none ||
+                job.text != place->second.verdict.summary)
+                return answer->returnError(error_of(job).value_or(error("Failed", job.text)));
             const Verdict& verdict = place->second.verdict;
             answer->returnResults(job_path(job.id), std::string(to_string(verdict.result)), verdict.summary);
         });
@@ -145,9 +186,8 @@ void Verbs::diagnose(FindingsAnswer&& result, const std::string& machine, Option
         OptionReader reader(std::move(options));
         Question question{.machine = machine};
         question.program = reader.take_string("program", "");
-        const std::string library_path = reader.take_string("library_path", unset);
+        question.library_path = reader.take_string("library_path");
         reader.finish();
-        if (library_path != unset) question.library_path = library_path;
         if (question.program.empty() && question.library_path)
             throw error("InvalidArgs", "Option \"library_path\" is of a program: give the option \"program\" too.");
         if (!question.program.empty() && !question.program.starts_with('/'))
@@ -189,6 +229,10 @@ void Verbs::list_holders(HoldersAnswer&& result, const std::string& machine) {
             answer->returnResults(list);
         });
     });
+}
+
+void check_name(const std::string& machine) {
+    if (const auto problem = machine_name_error(machine)) throw error("InvalidName", *problem);
 }
 
 sdbus::ObjectPath machine_path(const std::string& machine) {

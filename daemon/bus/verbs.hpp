@@ -16,7 +16,9 @@
 namespace cuda_nspawn::bus {
 
 using BusChanges = std::vector<sdbus::Struct<std::string, std::string, std::string>>;
+using PathAnswer = sdbus::Result<sdbus::ObjectPath>;
 using PlanResult = sdbus::Result<BusChanges>;
+using CancelAnswer = sdbus::Result<>;
 using JobAnswer = sdbus::Result<sdbus::ObjectPath, BusChanges>;
 using TestAnswer = sdbus::Result<sdbus::ObjectPath, std::string, std::string>;
 // Machine, process on the host, process in the machine, name, nodes.
@@ -42,6 +44,8 @@ struct HostVerbs {
     std::function<void(std::function<void(const StoreReport&, const std::string& failure)>)> verify_store;
     std::function<void()> reload;
     std::function<void()> rest;  // what was just done took much memory that nobody needs any more
+    // As if that machine's file had that text.
+    std::function<PolicyResult(const std::string& machine, const std::string& text)> parse_policy;
     // Reads one machine's policy again, so that a file written a moment ago counts.
     std::function<void(const std::string& machine)> reread;
 };
@@ -55,6 +59,7 @@ public:
     void attach(JobAnswer&& result, const std::string& machine, Options options);
     void detach(JobAnswer&& result, const std::string& machine, Options options);
     void self_test(TestAnswer&& result, const std::string& machine, Options options);
+    void cancel(CancelAnswer&& result, unsigned job);
     void diagnose(FindingsAnswer&& result, const std::string& machine, Options options);
     void audit(AuditAnswer&& result, Options options);
     void list_holders(HoldersAnswer&& result, const std::string& machine);
@@ -63,6 +68,9 @@ private:
     Engine& engine_;
     HostVerbs host_;
 };
+
+// Throws InvalidName.
+void check_name(const std::string& machine);
 
 sdbus::ObjectPath machine_path(const std::string& machine);
 sdbus::ObjectPath gpu_path(const std::string& uuid);

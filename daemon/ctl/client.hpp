@@ -1,42 +1,53 @@
-// What the commands share: the bus, and how things are printed.
+// What the commands share of the API: the objects of the daemon as JSON with stable keys (cuda-nspawnctl(1), JSON),
+// from which what people read is printed too.
 #pragma once
 
-#include <sdbus-c++/sdbus-c++.h>
-
-#include <chrono>
-#include <map>
-#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
-#include "names.hpp"
+#include "ctl/bus.hpp"
 
 namespace cuda_nspawn::ctl {
 
-using Options = std::map<std::string, sdbus::Variant>;
+using Json = nlohmann::ordered_json;
 
-struct Arguments {
-    std::string command;
-    std::string machine;
-    std::map<std::string, bool> flags = {};
-    std::map<std::string, std::string> values = {};  // of options that have one
+// All objects of the daemon, from one GetManagedObjects.
+class Objects {
+public:
+    // What GetManagedObjects answers.
+    explicit Objects(Value objects);
+    Objects(const Objects&) = delete;
+    Objects(Objects&&) = default;
+
+    using ByPath = std::map<std::string, const Value*>;
+    // The properties of all objects with such an interface ("Machine").
+    const ByPath& all(const std::string& interface) const;
+    // Of one machine; nullptr: it has no object.
+    const Value* machine(const std::string& name) const;
+
+private:
+    Value objects_;
+    std::map<std::string, ByPath> by_interface_;  // into objects_
 };
+Objects get_objects(Bus& bus);
+// The same without starting the daemon for it: none when it does not run, or does not answer in time.
+Objects objects_of_running(Bus& bus);
+// Of the manager: the driver.
+Value driver_properties(Bus& bus);
+// Of one machine, by name; its policy is read if the daemon does not know it. Throws BusError.
+Value machine_properties(Bus& bus, const std::string& name);
 
-inline const std::string manager_interface = std::string(names::bus_name) + ".Manager";
-inline const std::string machine_interface = std::string(names::bus_name) + ".Machine";
+// A property's text; "" where a daemon of another version has none.
+std::string text(const Value& properties, const std::string& name);
 
-// A job ends by its own time limits; the call waits as long as it takes.
-inline constexpr auto as_long_as_it_takes = std::chrono::hours(24);
+// What --json prints.
+Json machine_json(const Value& machine, const Objects& objects);
+Json gpu_json(const Value& gpu);
+Json job_json(const Value& job);
+Json driver_json(const Value& driver);
+Json changes_json(const Value& changes);
 
-inline std::unique_ptr<sdbus::IProxy> proxy_at(const std::string& path) {
-    return sdbus::createProxy(sdbus::createSystemBusConnection(), sdbus::ServiceName(std::string(names::bus_name)),
-                              sdbus::ObjectPath(path), sdbus::dont_run_event_loop_thread);
-}
-
-inline std::unique_ptr<sdbus::IProxy> manager() { return proxy_at(std::string(names::root_object)); }
-
-// diagnosis.cpp
-int diagnose(const Arguments& arguments);
-int audit(const Arguments& arguments);
+// From a path's last part: "/org/cudanspawn1/machine/my_2dbox" → "my-box".
+std::string name_of_path(const std::string& path);
 
 }  // namespace cuda_nspawn::ctl

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/engine.hpp"
+#include "engine/progress.hpp"
 #include "policy/machine_name.hpp"
 
 namespace cuda_nspawn {
@@ -90,7 +91,7 @@ void Engine::set_findings(const std::string& name, Findings findings) {
 // the question, it ends.
 void Engine::explain_failure(Job& job, const std::string& failure) {
     job.is_explained = true;
-    job.text = failure;
+    tell(job, explaining(failure), 0);
     const auto end = [this, id = job.id](const std::string& text) {
         const auto place = jobs_.find(id);
         if (place != jobs_.end() && place->second.state == JobState::running)

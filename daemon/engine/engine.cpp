@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 namespace cuda_nspawn {
@@ -29,7 +30,7 @@ void Engine::apply_policy(const PolicyFile& file) {
         if (machine.policy_errors == *diagnostics) return;
         machine.policy_errors = *diagnostics;
         for (const Diagnostic& diagnostic : *diagnostics)
-            observer_.message(Severity::error, file.machine, to_string(diagnostic));
+            observer_.message({Event::policy_invalid, file.machine, to_string(diagnostic)});
         take_known_instance(machine);
         observer_.machine_changed(file.machine);
         return;
@@ -40,12 +41,15 @@ void Engine::apply_policy(const PolicyFile& file) {
     // What runs with another policy now has no verdict yet.
     if (machine.instance && machine.policy != policy) machine.test_wanted = policy.self_test != SelfTestLevel::off;
     machine.policy = policy;
+    tell_policy(policy);
     machine.failure.clear();
     machine.findings.clear();
     take_known_instance(machine);
 }
 
 void Engine::drop_policy(Machine& machine) {
+    if (machine.policy || !machine.policy_errors.empty())
+        observer_.message({Event::policy_removed, machine.name, "its policy is gone, and what it was given goes"});
     machine.findings.clear();
     machine.policy.reset();
     machine.policy_errors.clear();
@@ -145,6 +149,7 @@ bool Engine::inherits_rules(const Machine& machine) {
 // The facts of a new instance; what was remembered of it, if this daemon is not the first it sees.
 void Engine::take_instance(Machine& machine, const Instance& instance) {
     machine.instance = instance;
+    machine.told.reset();
     note_that_it_runs(machine.name);
     machine.root.reset();
     machine.follow_due.reset();
@@ -169,6 +174,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         machine.revoked = known->second.revoked;
         machine.lent = known->second.lent;
         machine.verdict = known->second.verdict;
+        machine.told = machine.revoked ? State::detached : State::attached;  // by the daemon before this one
         machine.tested_usec = known->second.tested_usec;
         machine.test_wanted = machine.test_wanted && machine.verdict.result == VerdictResult::none;
         if (!machine.policy || !machine.policy->wants_gpus()) return;
@@ -179,7 +185,7 @@ void Engine::take_instance(Machine& machine, const Instance& instance) {
         return;
     }
     remember(machine);
-    observer_.message(Severity::info, machine.name, fmt::format("machine started as {}", instance.unit));
+    observer_.message({Event::machine_started, machine.name, fmt::format("machine started as {}", instance.unit)});
     // systemd starts our unit with the machine, but not when it was active still from the instance before.
     if (machine.policy && machine.policy->wants_gpus()) follow(machine, !machine.revoked);
 }
@@ -197,14 +203,16 @@ void Engine::machine_ended(const std::string& name) {
     machine.granted_in_doubt = false;
     machine.revoked = false;
     machine.test_wanted = false;
+    machine.test_asked = false;
     machine.testing = false;
+    machine.test_ended = false;
     // What was wrong with the guest may have been mended while it ran.
     if (!machine.planned.obstacles.guest.empty()) machine.forget_image();
     machine.failure.clear();
     remembered_.erase(name);
     ports_.forget(name);
     follow(machine, false);
-    observer_.message(Severity::info, name, "machine ended");
+    observer_.message({Event::machine_ended, name, "machine ended"});
     replan(machine);
     advance(machine);
 }
@@ -258,12 +266,12 @@ void Engine::verify_machines() {
 
 // --- what is planned -------------------------------------------------------------------------------------------------
 
-void Engine::replan(Machine& machine) {
+void Engine::replan(Machine& machine, const std::string& generation) {
     Planned planned;
     planned.plan.machine = machine.name;
     if (machine.policy)
-        planned = make_plan(*machine.policy, driver_, generation_, machine.image.value_or(Image{}), machine.revoked);
-    const bool nothing_to_give = machine.policy && machine.policy->wants_gpus() && generation_.empty() && !building_;
+        planned = make_plan(*machine.policy, driver_, generation, machine.image.value_or(Image{}), machine.revoked);
+    const bool nothing_to_give = machine.policy && machine.policy->wants_gpus() && generation.empty() && !building_;
     if (nothing_to_give && !planned.obstacles.any()) planned.obstacles.host.push_back(build_failure_);
     if (machine.instance && planned.plan.is_restricted()) {
         if (!machine.root) machine.root = ports_.find_root(*machine.instance);
@@ -287,7 +295,21 @@ void Engine::replan_all() {
     }
 }
 
+// Driver, generations and warnings are the manager's to show; every machine shows whether a copy is under way.
+void Engine::tell_of_driver(bool pending_before) {
+    observer_.driver_changed();
+    if (generation_pending() == pending_before) return;
+    for (const auto& [name, machine] : machines_) observer_.machine_changed(name);
+}
+
 void Engine::build_if_needed() {
+    const auto shown = [this] { return std::tuple(generation_, building_, build_failure_); };
+    const auto before = shown();
+    begin_build_if_needed();
+    if (shown() != before) tell_of_driver(std::get<1>(before).has_value());
+}
+
+void Engine::begin_build_if_needed() {
     const bool wanted = std::any_of(machines_.begin(), machines_.end(), [](const auto& entry) {
         return entry.second.policy && entry.second.policy->wants_gpus();
     });
@@ -302,7 +324,6 @@ void Engine::build_if_needed() {
     if (ports_.has_generation(name)) {
         generation_ = name;
         collect_due_ = true;
-        observer_.driver_changed();
         return;
     }
     building_ = name;
@@ -311,7 +332,7 @@ void Engine::build_if_needed() {
 
 void Engine::refuse_build(const std::string& failure) {
     build_failure_ = fmt::format("the driver's files could not be copied to the store: {}", failure);
-    observer_.message(Severity::error, "", build_failure_);
+    observer_.message({Event::generation_failed, "", build_failure_, {.driver = driver_.userspace_version}});
 }
 
 void Engine::on_built(const std::string& generation, const std::string& failure) {
@@ -325,8 +346,10 @@ void Engine::on_built(const std::string& generation, const std::string& failure)
     } else if (failure.empty()) {
         generation_ = generation;
         build_failure_.clear();
-        observer_.message(Severity::info, "",
-                          fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation));
+        observer_.message({Event::generation_made,
+                           "",
+                           fmt::format("driver {} is in force as generation {}", driver_.userspace_version, generation),
+                           {.driver = driver_.userspace_version, .generation = generation}});
         // The driver may have changed once more meanwhile.
         build_if_needed();
     } else {
@@ -345,15 +368,18 @@ bool Engine::mend_generation() {
     if (building_) return *building_ == generation_;
     if (generation_.empty() || ports_.has_generation(generation_)) return false;
     const bool can_be_copied = generation_name(driver_) == generation_ && driver_.unreadable.empty();
-    observer_.message(Severity::warning, "",
-                      fmt::format("generation {} is damaged in the store: {}", generation_,
-                                  can_be_copied ? "it is copied again"
-                                                : "the driver's files on the host are others now, or cannot be read"));
+    observer_.message({Event::generation_damaged,
+                       "",
+                       fmt::format("generation {} is damaged in the store: {}", generation_,
+                                   can_be_copied ? "it is copied again"
+                                                 : "the driver's files on the host are others now, or cannot be read"),
+                       {.generation = generation_}});
     if (!can_be_copied) return false;
     build_failure_.clear();
     building_ = generation_;
     ports_.build(driver_, generation_,
                  [this, name = generation_](const std::string& failure) { on_built(name, failure); });
+    tell_of_driver(false);
     return true;
 }
 

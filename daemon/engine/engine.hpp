@@ -32,6 +32,21 @@ struct AuditReport {
     std::string failure;
 };
 
+// What is asked of Engine::plan().
+struct PlanRequest {
+    std::string machine;
+    bool detach = false;                // else attach
+    bool start = false;                 // the machine, too, when it does not run
+    bool diff = false;                  // of text files, as their changes' details
+    std::optional<Policy> policy = {};  // as if its file said this; there need be none
+    bool without_policy = false;        // as if there were none
+};
+
+struct PlannedChanges {
+    std::vector<Change> changes;
+    std::string failure;
+};
+
 // One policy file as it is now: a policy, or what is wrong with it.
 struct PolicyFile {
     std::string machine;
@@ -71,7 +86,11 @@ public:
     // Of a machine that does not run: what a killed instance left of ours in its root file system goes.
     unsigned detach_offline(const std::string& name);
     unsigned self_test(const std::string& name, std::optional<SelfTestLevel> level = {});  // nothing: the policy's
-    void plan(const std::string& name, Reply<Exposed> reply);                              // dry run
+    // What attach() or detach() would change from now until its job has ended. Nothing is changed for it.
+    void plan(const PlanRequest& request, Reply<PlannedChanges> reply);
+    // Ends the job and undoes nothing: a step that is under way is done whole. What it alone wished and was not begun,
+    // start and self-test, is not begun; a self-test that runs for it alone is ended.
+    void cancel(unsigned job);
     // Who has NVIDIA devices open: of that machine, or of all and the host itself if the name is empty.
     void holders(const std::string& name, Reply<Holders> reply);
 
@@ -98,6 +117,7 @@ public:
     bool settled() const;  // nothing is under way and nothing is left to do but tests
 
 private:
+    struct Planning;
     Machine& find(const std::string& name);
     Machine& add(const std::string& name);
     void take_instance(Machine& machine, const Instance& instance);
@@ -105,7 +125,8 @@ private:
     static bool inherits_rules(const Machine& machine);
     void apply_policy(const PolicyFile& file);
     void drop_policy(Machine& machine);
-    void replan(Machine& machine);
+    void replan(Machine& machine) { replan(machine, generation_); }
+    void replan(Machine& machine, const std::string& generation);
     void replan_all();
     void advance(Machine& machine);
     void begin(Machine& machine, Step step);
@@ -116,6 +137,7 @@ private:
     void step_done(const std::string& name, Step step, const std::string& failure, bool is_wished = true);
     void on_looked(const std::string& name, Looked looked);
     void on_exposed(const std::string& name, const Plan& plan, Exposed exposed);
+    Rules rules_for(const Machine& machine) const;
     void begin_grant(Machine& machine);
     void on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
                     const Granted& granted);
@@ -129,15 +151,39 @@ private:
     SelfTestLevel asked_level(const Machine& machine) const;
     void keep_fitting_generation(Driver& driver);
     void build_if_needed();
+    void begin_build_if_needed();
+    void tell_of_driver(bool pending_before);
     void on_built(const std::string& generation, const std::string& failure);
     void refuse_build(const std::string& failure);  // what is in force stays so
     bool mend_generation();
     void verify_machines();
     void add_changes(const std::string& name, const std::vector<Change>& changes);
     void settle_jobs(Machine& machine);
+    void wish_attached(Machine& machine, bool fresh);
+    static bool wish_detached(Machine& machine);
+    void withdraw(Machine& machine) const;
+    void forget_oldest_job();
+    bool is_tested_for(const Machine& machine, const Job& job) const;
+    std::string coming_generation() const;
+    Machine machine_to_plan(const PlanRequest& request);
+    void plan_on(const std::shared_ptr<Planning>& planning);
+    void plan_exposure(const std::shared_ptr<Planning>& planning);
+    void plan_rules(const std::shared_ptr<Planning>& planning);
+    unsigned steps_ahead(const Machine& machine, const Job& job, bool copying) const;
+    void tell(Job& job, const std::string& doing, unsigned ahead);
+    void tell_of_step(const Machine& machine, Job& job);
+    void tell_while_open(const Machine& machine, Job& job);
     Evidence evidence_of(const std::string& name, const Examination& examined) const;
     void explain_failure(Job& job, const std::string& failure);
     void set_findings(const std::string& name, Findings findings);
+    // The journal (story.cpp)
+    void tell_policy(const Policy& policy);
+    void tell_image(Machine& machine);
+    void tell_changes(const std::string& name, const Plan& plan, const std::vector<Change>& changes);
+    void tell_rules(const Machine& machine, const std::vector<Change>& changes);
+    void tell_state(Machine& machine);
+    void tell_verdict(const Machine& machine);
+    void tell_job(const Job& job);
     void end_job(Job& job, JobResult result, const std::string& text);
     Job& new_job(JobKind kind, const std::string& machine, const JobOptions& options);
     void remember(const Machine& machine);

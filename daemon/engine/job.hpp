@@ -16,7 +16,7 @@ namespace cuda_nspawn {
 
 enum class JobKind { attach, detach, self_test };
 enum class JobState { running, ended };
-enum class JobResult { none, done, failed, superseded };
+enum class JobResult { none, done, failed, cancelled, superseded };
 std::string_view to_string(JobKind kind);
 std::string_view to_string(JobState state);
 std::string_view to_string(JobResult result);
@@ -35,7 +35,9 @@ struct Job {
     JobOptions options;
     JobState state = JobState::running;
     JobResult result = JobResult::none;
-    std::string text;  // what it waits for, or how it ended
+    unsigned step = 0;   // what it is at, from 1 as soon as something is; only grows
+    unsigned steps = 0;  // how many there are in all, as far as is known; never less
+    std::string text;    // what is being done, or how it ended
     std::vector<Change> changes;
     std::uint64_t ended_usec = 0;
     bool applied = false;

@@ -5,13 +5,17 @@
 #include <utility>
 
 #include "engine/engine.hpp"
+#include "engine/progress.hpp"
 #include "policy/machine_name.hpp"
 
 namespace cuda_nspawn {
 
 namespace {
 constexpr std::uint64_t kept_usec = 60'000'000;  // how long an ended job stays readable
-constexpr std::size_t running_limit = 4096;      // jobs; a caller in a loop must not eat the daemon
+// A caller in a loop must neither eat the daemon nor keep the others' machines from having jobs.
+constexpr std::size_t running_limit = 4096;
+constexpr std::size_t running_limit_of_one = 256;  // machine
+constexpr std::size_t ended_limit = 1024;
 }  // namespace
 
 std::string_view to_string(JobKind kind) {
@@ -36,6 +40,8 @@ std::string_view to_string(JobResult result) {
             return "done";
         case JobResult::failed:
             return "failed";
+        case JobResult::cancelled:
+            return "cancelled";
         case JobResult::superseded:
             return "superseded";
     }
@@ -59,11 +65,18 @@ Machine& Engine::find(const std::string& name) {
 }
 
 Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions& options) {
-    const auto running = std::count_if(jobs_.begin(), jobs_.end(),
-                                       [](const auto& entry) { return entry.second.state == JobState::running; });
-    if (static_cast<std::size_t>(running) >= running_limit)
+    std::size_t running = 0, of_this_one = 0;
+    for (const auto& [id, job] : jobs_) {
+        if (job.state != JobState::running) continue;
+        ++running;
+        if (job.machine == machine) ++of_this_one;
+    }
+    if (running >= running_limit || of_this_one >= running_limit_of_one)
         throw JobRefused("TooManyJobs",
-                         fmt::format("{} jobs are running already; try again when some have ended.", running));
+                         fmt::format("{} jobs are running already, {} of them for machine \"{}\"; try again when some "
+                                     "have ended.",
+                                     running, of_this_one, machine));
+    if (jobs_.size() - running >= ended_limit) forget_oldest_job();
     Job job;
     job.id = next_job_++;
     job.kind = kind;
@@ -71,6 +84,7 @@ Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions&
     job.options = options;
     const auto place = jobs_.emplace(job.id, std::move(job)).first;
     observer_.job_added(place->first);
+    tell_job(place->second);
     return place->second;
 }
 
@@ -88,26 +102,43 @@ void Engine::note_that_it_runs(const std::string& name) {
         if (job.waits_for(name)) job.start_tried = true;
 }
 
+// What attach() and detach() make of a machine's wishes and facts; of a copy, where it is only planned.
+void Engine::wish_attached(Machine& machine, bool fresh) {
+    machine.revoked = false;
+    machine.failure.clear();
+    // What somebody changed in files is mended, but not while a self-test runs, which would have to begin anew.
+    machine.exposed_in_doubt = machine.exposed_in_doubt || !machine.testing;
+    if (!fresh && machine.instance) return;
+    // Look again at everything: what somebody else changed meanwhile is mended.
+    machine.forget_image();
+    machine.exposed.reset();
+    machine.granted.reset();
+    machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);
+}
+
+// Whether there is anything to revoke: what is just being started is so as soon as it runs.
+bool Engine::wish_detached(Machine& machine) {
+    machine.start_wanted = false;
+    machine.failure.clear();
+    const bool runs = machine.instance || machine.under_way == Step::start;
+    machine.revoked = machine.revoked || runs;
+    return runs;
+}
+
 unsigned Engine::attach(const std::string& name, const JobOptions& options) {
     Machine& machine = find(name);
     const unsigned id = new_job(JobKind::attach, name, options).id;
     if (machine.instance) note_that_it_runs(name);
     supersede(name, JobKind::attach);
-    const bool was_revoked = std::exchange(machine.revoked, false);
+    const bool was_revoked = machine.revoked;
+    wish_attached(machine, options.fresh);
     if (was_revoked && machine.instance && machine.policy && machine.policy->wants_gpus()) follow(machine, true);
     // The detach took its test away, and maybe nothing else yet.
     if (was_revoked && machine.instance) machine.test_wanted = machine.is_to_be_tested();
-    machine.failure.clear();
     machine.findings.clear();
-    if (options.fresh || !machine.instance) {
-        // Look again at everything: what somebody else changed meanwhile is mended.
-        machine.forget_image();
-        machine.exposed.reset();
-        machine.granted.reset();
-        machine.mounted = !machine.instance || ports_.has_mounts(*machine.instance);
-    }
     replan(machine);
     remember(machine);
+    tell_of_step(machine, jobs_.at(id));
     advance(machine);
     return id;
 }
@@ -120,19 +151,15 @@ unsigned Engine::detach(const std::string& name, bool by_unit) {
         return id;
     }
     supersede(name, JobKind::detach);
-    machine.start_wanted = false;
     machine.test_wanted = false;
+    machine.test_asked = false;
     machine.follow_due.reset();
-    machine.failure.clear();
-    // What is just being started is revoked as soon as it runs.
-    if (machine.instance || machine.under_way == Step::start) {
-        machine.revoked = true;
-        forget_verdict(machine);
-    }
+    if (wish_detached(machine)) forget_verdict(machine);
     replan(machine);
     // Before the unit is stopped: a daemon that comes after this one takes the stop for ours, and not for a wish.
     remember(machine);
     if (machine.instance && !by_unit) machine.follow_due = false;
+    tell_of_step(machine, jobs_.at(id));
     advance(machine);
     return id;
 }
@@ -146,8 +173,11 @@ unsigned Engine::detach_offline(const std::string& name) {
     Job& job = new_job(JobKind::detach, name, {});
     job.offline = true;
     const unsigned id = job.id;
+    tell(job, cleaning_text, 0);
     ports_.clean(name, [this, id](const Cleaned& cleaned) {
-        Job& done = jobs_.at(id);
+        const auto place = jobs_.find(id);
+        if (place == jobs_.end() || place->second.state == JobState::ended) return;  // it was cancelled
+        Job& done = place->second;
         done.changes = cleaned.changes;
         if (!cleaned.failure.empty()) return end_job(done, JobResult::failed, cleaned.failure);
         end_job(done, JobResult::done,
@@ -170,31 +200,24 @@ unsigned Engine::self_test(const std::string& name, std::optional<SelfTestLevel>
     Job& job = new_job(JobKind::self_test, name, {false, true, true});
     job.level = level;
     const unsigned id = job.id;
+    tell_of_step(machine, job);
     advance(machine);
     return id;
-}
-
-void Engine::plan(const std::string& name, Reply<Exposed> reply) {
-    Machine attached = find(name);
-    if (!attached.policy && !attached.policy_errors.empty()) throw JobRefused("Failed", attached.obstacle());
-    attached.revoked = false;
-    replan(attached);
-    ports_.expose(attached.planned.plan, true, std::move(reply));
 }
 
 void Engine::holders(const std::string& name, Reply<Holders> reply) {
     if (!name.empty()) find(name);  // refuses what is no machine
     HoldersRequest request{all_nodes(driver_), {}, name};
     for (const auto& [machine, instance] : instances_) request.units[machine] = instance.unit;
-    ports_.holders(request, [this, reply](const Holders& found) {
-        for (const std::string& note : found.notes) observer_.message(Severity::warning, "", note);
+    ports_.holders(request, [this, name, reply](const Holders& found) {
+        for (const std::string& note : found.notes) observer_.message({Event::holders_incomplete, name, note});
         reply(found);
     });
 }
 
 void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name) && !job.applied) job.changes.insert(job.changes.end(), changes.begin(), changes.end());
+        if (job.waits_for(name)) job.changes.insert(job.changes.end(), changes.begin(), changes.end());
 }
 
 // Whether a running job still waits for something that is under way or about to be. May state its next wish.
@@ -204,7 +227,7 @@ bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
     if (job.options.start && !machine.instance) return !job.start_tried;
     const bool off = machine.policy->self_test == SelfTestLevel::off && job.kind != JobKind::self_test;
     if (!job.options.test || !machine.instance || off) return false;
-    if (machine.testing || machine.test_wanted) return true;
+    if (machine.testing || machine.test_wanted || machine.test_asked) return true;
     const bool have_verdict = machine.verdict.result != VerdictResult::none;
     return !job.test_tried && !(have_verdict && !job.options.fresh);
 }
@@ -264,11 +287,14 @@ void Engine::settle_jobs(Machine& machine) {
             job.start_tried = true;
             machine.start_wanted = true;
         } else if (job.options.test && machine.instance && !machine.testing && !machine.test_wanted &&
-                   !job.test_tried) {
+                   !machine.test_asked && !job.test_tried) {
             job.test_tried = true;
-            machine.test_wanted = true;
+            machine.test_asked = true;
+        } else {
+            tell_while_open(machine, job);
         }
     }
+    withdraw(machine);
     if (next_step(machine) != Step::none || test_is_due(machine)) advance(machine);
 }
 
@@ -276,8 +302,11 @@ void Engine::end_job(Job& job, JobResult result, const std::string& text) {
     job.state = JobState::ended;
     job.result = result;
     job.text = text;
+    job.step = std::max(1U, result == JobResult::done ? job.steps : job.step);
+    job.steps = std::max(job.step, job.steps);
     job.ended_usec = ports_.now_usec();
     for (const auto& callback : std::exchange(job.on_applied, {})) callback(job);
+    tell_job(job);
     observer_.job_ended(job.id);
     for (const auto& callback : std::exchange(job.on_ended, {})) callback(job);
 }
@@ -292,6 +321,14 @@ void Engine::when_ended(unsigned job, std::function<void(const Job&)> callback) 
     Job& found = jobs_.at(job);
     if (found.state == JobState::ended) return callback(found);
     found.on_ended.push_back(std::move(callback));
+}
+
+void Engine::forget_oldest_job() {
+    const auto oldest = std::find_if(jobs_.begin(), jobs_.end(),
+                                     [](const auto& entry) { return entry.second.state == JobState::ended; });
+    const unsigned id = oldest->first;
+    jobs_.erase(oldest);
+    observer_.job_forgotten(id);
 }
 
 void Engine::forget_old_jobs() {

@@ -87,9 +87,45 @@ Step next_step(const Machine& machine) {
     return Step::none;
 }
 
+void assume_done(Machine& machine, Step step) {
+    switch (step) {
+        case Step::none:
+            break;
+        case Step::look:
+            if (!machine.image) machine.image.emplace();
+            break;
+        case Step::expose:
+            machine.reload_due = machine.reload_due || (machine.exposed && *machine.exposed != machine.planned.plan);
+            machine.exposed = machine.planned.plan;
+            machine.exposed_in_doubt = false;
+            break;
+        case Step::grant:
+            machine.granted = machine.wanted_nodes();
+            machine.granted_in_doubt = false;
+            break;
+        case Step::mount:
+            machine.mounted = true;
+            if (machine.set_up == SetUp::unknown) machine.set_up = SetUp::itself;
+            machine.attended_epoch = machine.epoch;
+            break;
+        case Step::reload:
+            machine.reload_due = false;
+            break;
+        case Step::release:
+            machine.ended.erase(machine.ended.begin());
+            break;
+        case Step::start:
+            machine.start_wanted = false;
+            machine.instance = Instance{nspawn_unit(machine.name)};
+            machine.granted.reset();
+            break;
+    }
+}
+
 bool test_is_due(const Machine& machine) {
-    return machine.test_wanted && !machine.testing && machine.instance && machine.under_way == Step::none &&
-           next_step(machine) == Step::none && machine.is_granted() && machine.obstacle().empty();
+    return (machine.test_wanted || machine.test_asked) && !machine.testing && machine.instance &&
+           machine.under_way == Step::none && next_step(machine) == Step::none && machine.is_granted() &&
+           machine.obstacle().empty();
 }
 
 void Machine::forget_image() {

@@ -48,6 +48,7 @@ struct Machine {
     bool revoked = false;                   // Detach: until this instance ends
     bool start_wanted = false;
     bool test_wanted = false;
+    bool test_asked = false;         // jobs want it
     std::optional<bool> follow_due;  // its unit is to be active, when all is given; or not, when the rules are taken
 
     // Facts
@@ -79,15 +80,19 @@ struct Machine {
     std::uint64_t tested_usec = 0;
     std::string failure;  // of the last step that failed
     Step failed_step = Step::none;
-    Findings findings = {};  // of the last diagnosis; none since something has begun that may mend it
+    std::optional<State> told;  // attached or detached, as the journal has it of this instance
+    std::string image_told;     // what it has of the image
+    Findings findings = {};     // of the last diagnosis; none since something has begun that may mend it
 
     bool on_hold = false;  // the plan is not final: nothing is given or taken
 
     // Under way
     Step under_way = Step::none;
     bool testing = false;
-    bool disturbed = false;       // the test saw files or rules change
-    bool look_overtaken = false;  // image or settings changed while a look was under way
+    bool tested_for_jobs = false;  // the test is no wish of the machine's own
+    bool test_ended = false;       // nobody wants it any more: what it says does not count
+    bool disturbed = false;        // the test saw files or rules change
+    bool look_overtaken = false;   // image or settings changed while a look was under way
 
     void forget_image();  // what a look that is under way has read may be old already
     bool is_to_be_tested() const { return policy && policy->self_test != SelfTestLevel::off; }
@@ -103,6 +108,9 @@ struct Machine {
 
 // The rule. Closing comes before taking away, giving before opening.
 Step next_step(const Machine& machine);
+
+// The facts as they are when that step is done, as far as that is known before.
+void assume_done(Machine& machine, Step step);
 
 // Whether the self-test should begin now.
 bool test_is_due(const Machine& machine);

@@ -11,6 +11,7 @@
 
 #include "doctor/evidence.hpp"
 #include "driver/driver.hpp"
+#include "engine/event.hpp"
 #include "guest/verdict.hpp"
 #include "plan/plan.hpp"
 
@@ -29,8 +30,8 @@ struct Instance {
 
 // A thing that was changed (or would be): ("create", "/run/…/dev/nvidia0", "195:0").
 struct Change {
-    std::string type;  // create, replace, remove, allow, deny
-    std::string path;
+    std::string type;  // create, replace, remove; allow, deny; mount, start
+    std::string path;  // of allow and deny the rule, of mount and start the unit
     std::string detail;
     bool operator==(const Change&) const = default;
 };
@@ -48,6 +49,12 @@ struct Exposed {
     bool units_changed = false;       // a unit's drop-in changed
     bool incomplete = false;          // the rest may only go when nothing names it any more: expose again
     std::string failure;
+};
+
+enum class ExposeMode {
+    make,
+    plan,  // say what would be done, and do nothing
+    diff,  // the same; the detail of a change to a text file is its unified diff
 };
 
 struct Rules {
@@ -171,11 +178,13 @@ public:
     virtual void build(const Driver& driver, const std::string& generation, Reply<std::string> reply) = 0;
     // Removes the generations that nobody uses any more. Needs no answer.
     virtual void collect() = 0;
-    virtual void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) = 0;
+    virtual void expose(const Plan& plan, ExposeMode mode, Reply<Exposed> reply) = 0;
     // Asks systemd to read its units again, if a changed one is loaded.
     virtual void reload_units(const std::string& machine, Reply<std::string> reply) = 0;
     // Makes the running unit's DeviceAllow its own list, less any of `nodes`, plus `granted`.
     virtual void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) = 0;
+    // What grant() would change now; nothing is set.
+    virtual void plan_grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) = 0;
     // Whether the instance has the two mounts: those started without our settings do not.
     virtual bool has_mounts(const Instance& instance) const = 0;
     // What user its root is on the host: another than 0 where it has user namespaces.
@@ -194,6 +203,8 @@ public:
     // follow() is just stopping it.
     virtual bool is_stopping_unit(const std::string& machine) const = 0;
     virtual void test(const TestRequest& request, Reply<Tested> reply) = 0;
+    // Ends the last one that was begun there. Its own reply tells, as ever, when nothing of it runs any more.
+    virtual void end_test(const std::string& machine) = 0;
     virtual void holders(const HoldersRequest& request, Reply<Holders> reply) = 0;
     // Of a machine that does not run: what an instance that was killed left of ours in its root file system goes.
     virtual void clean(const std::string& machine, Reply<Cleaned> reply) = 0;
@@ -203,8 +214,6 @@ public:
     virtual void forget(const std::string& machine) = 0;
     virtual std::uint64_t now_usec() const = 0;  // CLOCK_REALTIME
 };
-
-enum class Severity { debug, info, notice, warning, error };
 
 // Who hears what the engine does: the bus and the journal.
 class Observer {
@@ -218,7 +227,7 @@ public:
     virtual void job_changed(unsigned id) = 0;
     virtual void job_ended(unsigned id) = 0;
     virtual void job_forgotten(unsigned id) = 0;
-    virtual void message(Severity severity, const std::string& machine, const std::string& text) = 0;
+    virtual void message(const Message& message) = 0;
 };
 
 }  // namespace cuda_nspawn

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/engine.hpp"
+#include "engine/progress.hpp"
 
 namespace cuda_nspawn {
 
@@ -18,6 +19,7 @@ void Engine::advance(Machine& machine) {
     } else if (test_is_due(machine)) {
         begin_test(machine);
     }
+    tell_state(machine);
     observer_.machine_changed(machine.name);
     if (machine.under_way == Step::none) {
         const std::string name = machine.name;
@@ -29,6 +31,8 @@ void Engine::advance(Machine& machine) {
 void Engine::begin(Machine& machine, Step step) {
     const std::string name = machine.name;
     machine.under_way = step;
+    for (auto& [id, job] : jobs_)
+        if (job.waits_for(name) && !job.is_explained) tell_of_step(machine, job);
     if (step == Step::expose || step == Step::grant || step == Step::mount) machine.disturbed = true;
     switch (step) {
         case Step::none:
@@ -40,7 +44,7 @@ void Engine::begin(Machine& machine, Step step) {
             machine.exposed_in_doubt = false;
             const Plan plan = machine.planned.plan;
             machine.on_disk.push_back(plan);
-            ports_.expose(plan, false,
+            ports_.expose(plan, ExposeMode::make,
                           [this, name, plan](Exposed exposed) { on_exposed(name, plan, std::move(exposed)); });
             break;
         }
@@ -78,11 +82,16 @@ std::vector<DeviceNode> Engine::closable_nodes(const Machine& machine) const {
     return nodes;
 }
 
+Rules Engine::rules_for(const Machine& machine) const {
+    Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
+    if (machine.only_opens()) rules.in_force = machine.granted;
+    return rules;
+}
+
 void Engine::begin_grant(Machine& machine) {
     const std::string name = machine.name;
     const Instance instance = *machine.instance;
-    Rules rules{closable_nodes(machine), machine.wanted_nodes(), machine.rules_inherited};
-    if (machine.only_opens()) rules.in_force = machine.granted;
+    const Rules rules = rules_for(machine);
     machine.rules_inherited = false;
     machine.granted_in_doubt = false;
     // Remembered before it is given: a daemon that is killed in between must know what it may have to take back.
@@ -120,6 +129,7 @@ void Engine::follow_exposure(Machine& machine, const Plan& plan) {
     const bool has_gpus = !plan.nodes.empty();
     if (!machine.exposed || machine.exposed->nodes.empty() == has_gpus) follow(machine, has_gpus);
     machine.test_wanted = has_gpus && machine.is_to_be_tested();
+    machine.test_asked = false;  // by jobs once more, if they still want it
     forget_verdict(machine);
     remember(machine);
 }
@@ -132,7 +142,10 @@ void Engine::step_done(const std::string& name, Step step, const std::string& fa
         machine.rules_since_usec = failure.empty() ? ports_.now_usec() : 0;
     }
     if (!failure.empty()) {
-        observer_.message(Severity::error, name, fmt::format("{} failed: {}", to_string(step), failure));
+        observer_.message({Event::step_failed,
+                           name,
+                           fmt::format("{} failed: {}", to_string(step), failure),
+                           {.step = std::string(to_string(step))}});
         // It stands in the way only if the same would be done again: what was wished meanwhile comes first.
         if (step == Step::start || (is_wished && next_step(machine) == step)) {
             machine.failure = failure;
@@ -148,21 +161,21 @@ void Engine::on_looked(const std::string& name, Looked looked) {
     if (looked.failure.empty()) {
         machine.image = std::move(looked.image);
         replan(machine);
+        tell_image(machine);
         const bool known = machine.image->guest.has_value();
         auto warnings = known ? guest_warnings(*machine.image->guest) : std::vector<std::string>();
         // What was said is not said again.
         if (machine.guest_warnings != warnings)
-            for (const std::string& warning : warnings) observer_.message(Severity::warning, name, warning);
+            for (const std::string& warning : warnings) observer_.message({Event::guest_warning, name, warning});
         machine.guest_warnings = std::move(warnings);
         if (const std::string text = machine.planned.obstacles.text(); !text.empty())
-            observer_.message(Severity::warning, name, text);
+            observer_.message({Event::machine_blocked, name, text});
     }
     step_done(name, Step::look, looked.failure);
 }
 
 void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed exposed) {
     Machine& machine = machines_.at(name);
-    std::string news;
     // How far it came is not known: a plan that was there before may be there no more.
     if (!exposed.failure.empty()) {
         machine.exposed.reset();
@@ -178,9 +191,9 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
         machine.epoch = exposed.epoch;
         // What was said is not said again.
         if (machine.expose_errors != exposed.errors)
-            for (const std::string& error : exposed.errors) observer_.message(Severity::error, name, error);
+            for (const std::string& error : exposed.errors) observer_.message({Event::settings_refused, name, error});
         if (machine.notes != exposed.notes)
-            for (const std::string& note : exposed.notes) observer_.message(Severity::warning, name, note);
+            for (const std::string& note : exposed.notes) observer_.message({Event::settings_note, name, note});
         machine.expose_errors = exposed.errors;
         machine.notes = exposed.notes;
         machine.reload_due = machine.reload_due || exposed.units_changed;
@@ -190,14 +203,12 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
                                    : machine.rules_since_usec != 0 ? machine.rules_since_usec
                                                                    : ports_.now_usec();
         add_changes(name, exposed.changes);
-        if (!exposed.changes.empty())
-            news = fmt::format("exposure {}: {} changes, {} nodes, generation {}", plan.present ? "made" : "removed",
-                               exposed.changes.size(), plan.nodes.size(),
-                               plan.generation.empty() ? "none" : plan.generation);
     }
+    // Nobody waits for the journal, but a guest that is given something for the next step.
+    const bool gives = !plan.nodes.empty();
+    if (!gives) tell_changes(name, plan, exposed.changes);
     step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
-    // Nobody waits for the journal, but a guest for the next step.
-    if (!news.empty()) observer_.message(Severity::info, name, news);
+    if (gives) tell_changes(name, plan, exposed.changes);
 }
 
 void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
@@ -210,6 +221,7 @@ void Engine::on_granted(const std::string& name, const Instance& instance, const
         machine.granted.reset();  // a failure does not say that nothing was set
     if (same_instance) remember(machine);
     add_changes(name, granted.changes);
+    tell_rules(machine, granted.changes);
     step_done(name, Step::grant, same_instance ? granted.failure : "", machine.wanted_nodes() == nodes);
 }
 
@@ -218,11 +230,14 @@ void Engine::on_mounted(const std::string& name, const Instance& instance, std::
     Machine& machine = machines_.at(name);
     const bool same_instance = machine.instance == instance;
     if (same_instance && mounted.failure.empty()) {
-        if (!std::exchange(machine.mounted, true))
-            observer_.message(Severity::info, name,
-                              "it was started without our settings: the driver was mounted into it");
+        if (!std::exchange(machine.mounted, true)) {
+            add_changes(name, {mount_of(instance.unit)});
+            observer_.message(
+                {Event::driver_mounted, name, "it was started without our settings: the driver was mounted into it"});
+        }
         if (mounted.attended && machine.set_up != SetUp::attended)
-            observer_.message(Severity::info, name, "it runs no systemd: the set-up is done in it from the host");
+            observer_.message(
+                {Event::set_up_attended, name, "it runs no systemd: the set-up is done in it from the host"});
         machine.set_up = mounted.attended ? SetUp::attended : SetUp::itself;
         machine.attended_epoch = epoch;
     }
@@ -235,6 +250,7 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
     // A detach during the start was meant for what would run.
     const bool withdrawn = !machine.instance && std::exchange(machine.revoked, false);
     if (withdrawn) replan(machine);
+    if (failure.empty()) add_changes(name, {start_of(name)});
     if (failure.empty() || withdrawn || !machine.policy) return step_done(name, Step::start, "");  // nobody wants it
     if (!machine.image || !machine.image->path.empty()) return step_done(name, Step::start, failure);
     step_done(name, Step::start,
@@ -269,13 +285,17 @@ void Engine::forget_verdict(Machine& machine) {
 }
 
 void Engine::begin_test(Machine& machine) {
-    machine.test_wanted = false;
+    machine.tested_for_jobs = !std::exchange(machine.test_wanted, false);
+    machine.test_asked = false;
     machine.testing = true;
     machine.disturbed = false;
     const std::string name = machine.name;
     const SelfTestLevel level = asked_level(machine);
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name) && job.options.test) job.test_tried = true;
+        if (job.waits_for(name) && job.options.test) {
+            job.test_tried = true;
+            tell(job, testing_text, 0);
+        }
     const Instance instance = *machine.instance;
     const Plan plan = *machine.exposed;
     const TestRequest request{name, level, all_nodes(driver_), plan.nodes, machine.epoch};
@@ -289,6 +309,7 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     if (place == machines_.end() || place->second.instance != instance) return;
     Machine& machine = place->second;
     machine.testing = false;
+    if (std::exchange(machine.test_ended, false)) return advance(machine);
     // What it saw is neither what was granted before nor what is now.
     if (machine.disturbed || machine.planned.plan != plan) {
         machine.test_wanted = machine.is_to_be_tested();
@@ -315,8 +336,7 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
     machine.tested_usec = ports_.now_usec();
     const bool good = machine.verdict.result == VerdictResult::passed;
     if (good) machine.findings.clear();
-    observer_.message(good ? Severity::notice : Severity::error, name,
-                      fmt::format("self-test {}", machine.verdict.summary));
+    tell_verdict(machine);
     act_on_verdict(machine);
     remember(machine);
     advance(machine);
@@ -325,13 +345,25 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
 void Engine::act_on_verdict(Machine& machine) {
     if (machine.verdict.result != VerdictResult::failed || !machine.policy) return;
     if (machine.policy->on_failure == OnFailure::detach) {
-        observer_.message(Severity::notice, machine.name, "detached because the self-test failed (on_failure: detach)");
+        observer_.message({Event::detached_on_failure,
+                           machine.name,
+                           "detached because the self-test failed (on_failure: detach)",
+                           {.verdict = std::string(to_string(machine.verdict.result))}});
         machine.revoked = true;
         replan(machine);
+        // Its unit would say that the machine has what it has no more, and a start of it would do nothing. One whose
+        // start waits for this verdict fails by that.
+        const bool is_waited_for = std::ranges::any_of(jobs_, [&](const auto& entry) {
+            return entry.second.kind == JobKind::attach && entry.second.waits_for(machine.name);
+        });
+        if (!is_waited_for) machine.follow_due = false;
     } else if (machine.policy->on_failure == OnFailure::stop) {
-        observer_.message(Severity::notice, machine.name, "stopped because the self-test failed (on_failure: stop)");
+        observer_.message({Event::stopped_on_failure,
+                           machine.name,
+                           "stopped because the self-test failed (on_failure: stop)",
+                           {.verdict = std::string(to_string(machine.verdict.result))}});
         ports_.stop(*machine.instance, [this, name = machine.name](const std::string& failure) {
-            if (!failure.empty()) observer_.message(Severity::error, name, failure);
+            if (!failure.empty()) observer_.message({Event::stop_failed, name, failure});
         });
     }
 }

@@ -16,12 +16,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DeviceNode, name, major, minor)
 // With defaults: the state of an older version is worth as much.
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Remembered, instance, revoked, verdict, tested_usec, lent)
 
-namespace {
-
-constexpr std::size_t file_limit = 1 << 20;
-
-}  // namespace
-
 std::optional<std::string> read_file(const std::filesystem::path& path) {
     std::ifstream stream(path, std::ios::binary);
     std::string text;

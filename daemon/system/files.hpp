@@ -13,7 +13,8 @@
 
 namespace cuda_nspawn {
 
-// At most 1 MiB; nothing if it cannot be read.
+inline constexpr std::size_t file_limit = 1 << 20;
+// At most that; nothing if it cannot be read.
 std::optional<std::string> read_file(const std::filesystem::path& path);
 // By a temporary name and a rename. Throws std::runtime_error that names the file.
 void write_file_atomically(const std::filesystem::path& path, const std::string& text);

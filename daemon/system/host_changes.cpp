@@ -62,10 +62,10 @@ HostChanges::HostChanges(EventLoop& loop, sdbus::IConnection& connection, Places
 void HostChanges::watch() {
     uevents_.emplace(loop_, [this](const std::optional<Uevent>& event) { on_uevent(event); });
     if (!uevents_->failure().empty())
-        log(Severity::warning, "",
-            fmt::format("the kernel's device events cannot be heard ({}): after loading or unloading an NVIDIA kernel "
-                        "module call cuda-nspawnctl refresh",
-                        uevents_->failure()));
+        log({Event::changes_unnoticed, "",
+             fmt::format("the kernel's device events cannot be heard ({}): after loading or unloading an NVIDIA kernel "
+                         "module call cuda-nspawnctl refresh",
+                         uevents_->failure())});
     watch_files();
     watch_login1();
 }

@@ -133,24 +133,37 @@ void LivePorts::collect() {
             any || std::find(request.keep.begin(), request.keep.end(), entry->path().filename()) == request.keep.end();
     if (!any) return;
     workers_.run("store", to_json(request), [](const std::string&, const std::string& failure) {
-        if (!failure.empty()) log(Severity::warning, "", fmt::format("old generations stay in the store: {}", failure));
+        if (!failure.empty())
+            log({Event::generations_kept, "", fmt::format("old generations stay in the store: {}", failure)});
     });
 }
 
-void LivePorts::expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) {
-    if (dry_run)
-        gather(dry_runs_, {plan, std::move(reply)}, &LivePorts::send_dry_runs);
-    else
-        gather(exposures_, {plan, std::move(reply)}, &LivePorts::send_exposures);
+void LivePorts::expose(const Plan& plan, ExposeMode mode, Reply<Exposed> reply) {
+    switch (mode) {
+        case ExposeMode::make:
+            return gather(exposures_, {plan, std::move(reply)}, &LivePorts::send_exposures);
+        case ExposeMode::plan:
+            return gather(dry_runs_, {plan, std::move(reply)}, &LivePorts::send_dry_runs);
+        case ExposeMode::diff:
+            return gather(diffs_, {plan, std::move(reply)}, &LivePorts::send_diffs);
+    }
 }
 
-void LivePorts::send_exposures() { send_exposures_of(exposures_, false, &LivePorts::send_exposures); }
-void LivePorts::send_dry_runs() { send_exposures_of(dry_runs_, true, &LivePorts::send_dry_runs); }
+void LivePorts::send_exposures() { send_exposures_of(exposures_, ExposeMode::make, &LivePorts::send_exposures); }
+void LivePorts::send_dry_runs() { send_exposures_of(dry_runs_, ExposeMode::plan, &LivePorts::send_dry_runs); }
+void LivePorts::send_diffs() { send_exposures_of(diffs_, ExposeMode::diff, &LivePorts::send_diffs); }
 
-void LivePorts::send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)()) {
-    const auto items = std::exchange(batch.items, {});
+// Of each machine the report has one entry: a second plan of the same waits for the next request.
+void LivePorts::send_exposures_of(Exposures& batch, ExposeMode mode, void (LivePorts::*send)()) {
+    Exposures later;
+    std::vector<std::pair<Plan, Reply<Exposed>>> items;
+    std::set<std::string> named;
+    for (auto& item : std::exchange(batch.items, {}))
+        (named.insert(item.first.machine).second ? items : later.items).push_back(std::move(item));
+    batch.items = std::move(later.items);
     ExposeRequest request;
-    request.dry_run = dry_run;
+    request.dry_run = mode != ExposeMode::make;
+    request.diff = mode == ExposeMode::diff;
     for (const auto& [plan, reply] : items) request.plans.push_back(plan);
     workers_.run("expose", to_json(request),
                  [this, items, &batch, send](const std::string& report, std::string failure) {
@@ -254,11 +267,38 @@ RuleChange change_rules(const std::string& unit, const DeviceRules& present, con
     return result;
 }
 
+struct AddedRules {
+    DeviceRules rules;
+    std::vector<Change> changes;
+};
+
+AddedRules rules_to_add(const std::string& unit, const Rules& rules) {
+    AddedRules added;
+    for (const DeviceNode& node : rules.granted) {
+        if (std::find(rules.in_force->begin(), rules.in_force->end(), node) != rules.in_force->end()) continue;
+        added.rules.emplace_back(device_rule(node), "rw");
+        added.changes.push_back({"allow", device_rule(node), fmt::format("{} for {}", node.name, unit)});
+    }
+    return added;
+}
+
 }  // namespace
 
 void LivePorts::grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) {
     if (rules.in_force) return add_rules(instance.unit, rules, std::move(reply));
     replace_rules(instance.unit, rules, std::move(reply));
+}
+
+void LivePorts::plan_grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) {
+    systemd_.get_device_rules(
+        instance.unit, [unit = instance.unit, rules, reply](DeviceRules shown, const std::string& failure) {
+            if (!failure.empty()) return reply({{}, failure});
+            AddedRules added = rules.in_force ? rules_to_add(unit, rules) : AddedRules{};
+            shown.insert(shown.end(), added.rules.begin(), added.rules.end());
+            const RuleChange change = change_rules(unit, shown, rules);
+            added.changes.insert(added.changes.end(), change.changes.begin(), change.changes.end());
+            reply({std::move(added.changes), ""});
+        });
 }
 
 void LivePorts::replace_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply) {
@@ -278,18 +318,13 @@ void LivePorts::replace_rules(const std::string& unit, const Rules& rules, Reply
 // A guest waits for its GPU meanwhile, so what the unit shows is read afterwards. It may be more of ours than was in
 // force, and in force by now: what a file still said when somebody reloaded systemd.
 void LivePorts::add_rules(const std::string& unit, const Rules& rules, Reply<Granted> reply) {
-    DeviceRules added;
-    std::vector<Change> changes;
-    for (const DeviceNode& node : rules.granted) {
-        if (std::find(rules.in_force->begin(), rules.in_force->end(), node) != rules.in_force->end()) continue;
-        added.emplace_back(device_rule(node), "rw");
-        changes.push_back({"allow", device_rule(node), fmt::format("{} for {}", node.name, unit)});
-    }
+    const AddedRules added = rules_to_add(unit, rules);
     note_control_file(unit, {}, rules);
-    systemd_.add_device_rules(unit, added, [this, unit, rules, changes, reply](const std::string& error) {
-        if (!error.empty()) return reply({{}, error});
-        systemd_.get_device_rules(
-            unit, [this, unit, rules, changes, reply](const DeviceRules& present, const std::string& failure) mutable {
+    systemd_.add_device_rules(
+        unit, added.rules, [this, unit, rules, changes = added.changes, reply](const std::string& error) {
+            if (!error.empty()) return reply({{}, error});
+            systemd_.get_device_rules(unit, [this, unit, rules, changes, reply](const DeviceRules& present,
+                                                                                const std::string& failure) mutable {
                 if (!failure.empty()) return reply({changes, failure});
                 const RuleChange change = change_rules(unit, present, rules);
                 note_control_file(unit, change.own, rules);
@@ -298,7 +333,7 @@ void LivePorts::add_rules(const std::string& unit, const Rules& rules, Reply<Gra
                 systemd_.set_device_rules(unit, change.wanted,
                                           [changes, reply](const std::string& not_set) { reply({changes, not_set}); });
             });
-    });
+        });
     on_rules_sent();
 }
 
@@ -337,9 +372,9 @@ unsigned LivePorts::find_root(const Instance& instance) const {
 }
 
 template <class Report>
-void LivePorts::ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
-                    Reply<Report> reply) {
-    workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
+Workers::Id LivePorts::ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
+                           Reply<Report> reply) {
+    return workers_.run(verb, request, [parse, reply](const std::string& text, const std::string& failure) {
         Report report;
         try {
             if (failure.empty())
@@ -379,7 +414,11 @@ void LivePorts::stop(const Instance& instance, Reply<std::string> reply) {
 }
 
 void LivePorts::test(const TestRequest& request, Reply<Tested> reply) {
-    ask("test", to_json(request), parse_enter_report, std::move(reply));
+    tests_[request.machine] = ask("test", to_json(request), parse_enter_report, std::move(reply));
+}
+
+void LivePorts::end_test(const std::string& machine) {
+    if (const auto last = tests_.find(machine); last != tests_.end()) workers_.end("test", last->second);
 }
 
 void LivePorts::holders(const HoldersRequest& request, Reply<Holders> reply) {
@@ -398,6 +437,7 @@ void LivePorts::remember(const std::string& machine, const Remembered& state) {
 }
 
 void LivePorts::forget(const std::string& machine) {
+    tests_.erase(machine);
     std::error_code ignored;
     fs::remove(places_.runtime / "state" / (machine + ".json"), ignored);
 }

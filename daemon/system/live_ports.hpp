@@ -48,9 +48,10 @@ public:
     void collect() override;
     // Compares what is in use with the driver's files, byte by byte, and copies again what is damaged.
     void verify_store(std::function<void(const StoreReport&, const std::string& failure)> reply);
-    void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override;
+    void expose(const Plan& plan, ExposeMode mode, Reply<Exposed> reply) override;
     void reload_units(const std::string& machine, Reply<std::string> reply) override;
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;
+    void plan_grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override;
     bool has_mounts(const Instance& instance) const override;
     unsigned find_root(const Instance& instance) const override;
     void mount(const std::string& machine, Reply<Mounted> reply) override;
@@ -62,6 +63,7 @@ public:
     void follow_again(const std::string& machine) override { follower_.follow_again(machine); }
     bool is_stopping_unit(const std::string& machine) const override { return follower_.is_stopping(machine); }
     void test(const TestRequest& request, Reply<Tested> reply) override;
+    void end_test(const std::string& machine) override;
     void holders(const HoldersRequest& request, Reply<Holders> reply) override;
     void examine(const Question& question, Reply<Examination> reply) override;
     void audit(bool raw_images, Reply<Audit> reply) override;
@@ -82,13 +84,14 @@ private:
     void send_next(Batch<Item>& batch, void (LivePorts::*send)());  // the batch before it has come to its end
     // One request to a worker whose report has a `failure` of its own.
     template <class Report>
-    void ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
-             Reply<Report> reply);
+    Workers::Id ask(const std::string& verb, const std::string& request, Report (*parse)(std::string_view),
+                    Reply<Report> reply);
     void send_looks();
     void send_exposures();
     void send_dry_runs();
+    void send_diffs();
     using Exposures = Batch<std::pair<Plan, Reply<Exposed>>>;
-    void send_exposures_of(Exposures& batch, bool dry_run, void (LivePorts::*send)());
+    void send_exposures_of(Exposures& batch, ExposeMode mode, void (LivePorts::*send)());
     void send_reloads();
     void send_questions();
     void ask_workers(const SurveyRequest& survey, const ExamineRequest& examine, Reply<Audit> reply);
@@ -109,6 +112,8 @@ private:
     Batch<std::pair<std::string, Reply<Looked>>> looks_;
     Exposures exposures_;
     Exposures dry_runs_;
+    Exposures diffs_;
+    std::map<std::string, Workers::Id> tests_;  // the last one of each machine
     Batch<std::pair<std::string, Reply<std::string>>> reloads_;
     Batch<std::pair<Question, Reply<Examination>>> questions_;
 };

@@ -5,32 +5,33 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/syslog.h>
+#include <sys/uio.h>
 
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
+#include <optional>
+#include <vector>
 
 namespace cuda_nspawn {
 
 namespace {
 
-Severity lowest_severity = Severity::info;
+int least_priority = LOG_INFO;  // syslog's: a higher number is less urgent
+constexpr const char* level_words[] = {"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"};
 
-int priority(Severity severity) {
-    switch (severity) {
-        case Severity::debug:
-            return LOG_DEBUG;
-        case Severity::info:
-            return LOG_INFO;
-        case Severity::notice:
-            return LOG_NOTICE;
-        case Severity::warning:
-            return LOG_WARNING;
-        case Severity::error:
-            return LOG_ERR;
-    }
-    return LOG_INFO;
+enum class Target { automatic, journal, console, none };
+Target target = Target::automatic;
+constexpr const char* target_words[] = {"auto", "journal", "console", "null"};
+
+template <class Words>
+std::optional<int> place_of(const std::string& word, const Words& words) {
+    const auto place = std::find(std::begin(words), std::end(words), word);
+    if (place == std::end(words)) return std::nullopt;
+    return static_cast<int>(place - std::begin(words));
 }
 
 spdlog::level::level_enum level(Severity severity) {
@@ -59,6 +60,11 @@ bool stderr_is_journal() {
     return result;
 }
 
+Target target_in_use() {
+    if (target != Target::automatic) return target;
+    return stderr_is_journal() ? Target::journal : Target::console;
+}
+
 spdlog::logger& console() {
     static const auto logger = [] {
         auto made = spdlog::stderr_logger_st("cuda-nspawnd");
@@ -69,19 +75,45 @@ spdlog::logger& console() {
     return *logger;
 }
 
+void send(std::vector<std::string> fields) {
+    std::vector<iovec> parts;
+    for (std::string& field : fields) parts.push_back({field.data(), field.size()});
+    sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));
+}
+
+bool is_logged(Severity severity) { return priority(severity) <= least_priority && target_in_use() != Target::none; }
+
 }  // namespace
 
-void set_log_level(Severity lowest) { lowest_severity = lowest; }
+void set_log_level(Severity lowest) { least_priority = priority(lowest); }
+
+std::string log_level() { return level_words[least_priority]; }
+
+bool set_log_level(const std::string& level) {
+    const auto place = place_of(level, level_words);
+    if (place) least_priority = *place;
+    return place.has_value();
+}
+
+std::string log_target() { return target_words[static_cast<int>(target_in_use())]; }
+
+bool set_log_target(const std::string& word) {
+    const auto place = place_of(word, target_words);
+    if (place) target = static_cast<Target>(*place);
+    return place.has_value();
+}
+
+void log(const Message& message) {
+    const Severity severity = kind_of(message.event).severity;
+    if (!is_logged(severity)) return;
+    if (target_in_use() == Target::journal) return send(journal_fields(message));
+    console().log(level(severity), line_of(message.machine, message.text));
+}
 
 void log(Severity severity, const std::string& machine, const std::string& text) {
-    if (severity < lowest_severity) return;
-    const std::string line = machine.empty() ? text : fmt::format("{}: {}", machine, text);
-    if (!stderr_is_journal()) return console().log(level(severity), line);
-    if (machine.empty())
-        sd_journal_send("MESSAGE=%s", line.c_str(), "PRIORITY=%i", priority(severity), nullptr);
-    else
-        sd_journal_send("MESSAGE=%s", line.c_str(), "PRIORITY=%i", priority(severity), "CUDA_NSPAWN_MACHINE=%s",
-                        machine.c_str(), "OBJECT_SYSTEMD_UNIT=cuda-nspawn@%s.service", machine.c_str(), nullptr);
+    if (!is_logged(severity)) return;
+    if (target_in_use() == Target::journal) return send(journal_fields(severity, machine, text));
+    console().log(level(severity), line_of(machine, text));
 }
 
 }  // namespace cuda_nspawn

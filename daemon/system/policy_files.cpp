@@ -72,6 +72,14 @@ PolicyFile PolicyFiles::parse(const std::string& machine, Text text, const Polic
     return {machine, std::vector{Diagnostic{kept.path, 0, 0, "the file cannot be read, or is larger than 1 MiB"}}};
 }
 
+PolicyResult PolicyFiles::parse_as_if(const std::string& machine, const std::string& text) {
+    std::vector<std::string> warnings;  // read_all() tells them
+    std::filesystem::path path = find(machine);
+    if (path.empty()) path = directories_.front() / (machine + ".yaml");
+    if (text.size() > file_limit) return std::vector{Diagnostic{path, 0, 0, "the text is larger than 1 MiB"}};
+    return parse_policy(path.string(), text, read_defaults(warnings));
+}
+
 Policy PolicyFiles::read_defaults(std::vector<std::string>& warnings) {
     auto text = read_file(defaults_);
     if (text != defaults_text_) texts_.clear();  // what was read of machines was read with others

@@ -24,6 +24,8 @@ public:
     All read_all();
     // Of one machine; nothing if there is no file for it.
     std::optional<PolicyFile> read(const std::string& machine);
+    // A text as if it were that machine's file, which need not be there.
+    PolicyResult parse_as_if(const std::string& machine, const std::string& text);
     // Whether the files still say what was read of this machine last. Much faster than to read it again, as nothing is
     // parsed; never true by mistake, as the text itself is compared.
     bool is_as_read(const std::string& machine) const;

@@ -67,10 +67,11 @@ void Watcher::arm(Watch& watch) {
 // The kernel's limits hold for all of a user's processes, and the guests of user namespaces count for root, too.
 void Watcher::warn(const std::filesystem::path& directory, int error) {
     const char* limit = error == -EMFILE ? "fs.inotify.max_user_instances" : "fs.inotify.max_user_watches";
-    log(Severity::warning, "",
-        fmt::format("changes in {} are not noticed by themselves: {} is used up; raise it (sysctl {}, sysctl.d(5)) and "
-                    "restart cuda-nspawnd",
-                    directory.string(), limit, limit));
+    log({Event::changes_unnoticed, "",
+         fmt::format(
+             "changes in {} are not noticed by themselves: {} is used up; raise it (sysctl {}, sysctl.d(5)) and "
+             "restart cuda-nspawnd",
+             directory.string(), limit, limit)});
 }
 
 int Watcher::on_event(sd_event_source*, const inotify_event* event, void* data) {

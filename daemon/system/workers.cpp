@@ -7,6 +7,7 @@
 #include <chrono>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include "system/files.hpp"
 #include "system/log.hpp"
@@ -29,6 +30,8 @@ std::uint64_t deadline_seconds(const std::string& verb) { return is_resident(ver
 // the others do touches the same files, and what waits meanwhile goes out as one request (LivePorts).
 std::size_t limit_of(const std::string& verb) { return verb == "test" || verb == "mount" ? 8 : 1; }
 
+constexpr const char* ended_text = "it was ended, since nobody waits for it any more";
+
 std::string unit_of(const std::string& verb, const std::string& id) {
     return fmt::format("cuda-nspawn-{}@{}.service", verb, id);
 }
@@ -44,13 +47,15 @@ std::uint64_t now_usec() {
 
 }  // namespace
 
-void Workers::run(const std::string& verb, const std::string& text, Done reply) {
+Workers::Id Workers::run(const std::string& verb, const std::string& text, Done reply) {
     Request request;
+    const Id id = request.id = next_request_++;
     request.verb = verb;
     request.text = text;
     request.reply = std::move(reply);
     lanes_[verb].waiting.push_back(std::move(request));
     begin_waiting(verb);
+    return id;
 }
 
 void Workers::begin_waiting(const std::string& verb) {
@@ -105,25 +110,54 @@ void Workers::start_unit(Place request) {
         return fail_later(request, error.what());
     }
     request->unit = unit_of(request->verb, id);
+    request->base = id;
     systemd_.start_unit(request->unit,
                         [this, verb = request->verb, id](const JobEnd& end) { unit_ended(verb, id, end); });
 }
 
 void Workers::unit_ended(const std::string& verb, const std::string& id, const JobEnd& end) {
-    const std::filesystem::path result_path = work_directory_ / (id + ".result");
-    const std::string report = read_file(result_path).value_or("");
-    std::error_code ignored;
-    for (const char* suffix : {".result", ".result.new"})
-        std::filesystem::remove(work_directory_ / (id + suffix), ignored);
-    std::filesystem::remove(work_directory_ / (id + ".request"), ignored);
+    const std::string report = read_file(work_directory_ / (id + ".result")).value_or("");
+    remove_files(id);
     std::list<Request>& under_way = lanes_[verb].under_way;
     const auto request = std::find_if(under_way.begin(), under_way.end(),
                                       [&](const Request& one) { return one.unit == unit_of(verb, id); });
     if (request == under_way.end()) return;  // it was given up
+    if (request->ended) return;              // its stop tells when nothing of it runs any more
     if (!report.empty()) return finish(request, report, parse_failure(report));
     // What fails by itself says why in its report. One that came to its time limit would do so again.
     if (end.result == "failed") return retry_or_fail(request, end.failure);
     finish(request, "", end.failure.empty() ? without_report(request->unit) : end.failure);
+}
+
+void Workers::end(const std::string& verb, Id id) {
+    Lane& lane = lanes_[verb];
+    const auto has_id = [id](const Request& one) { return one.id == id; };
+    const auto under_way = std::find_if(lane.under_way.begin(), lane.under_way.end(), has_id);
+    if (under_way != lane.under_way.end()) return stop_unit(under_way);
+    const auto waiting = std::find_if(lane.waiting.begin(), lane.waiting.end(), has_id);
+    if (waiting == lane.waiting.end()) return;
+    loop_.defer([reply = std::move(waiting->reply)] { reply("", ended_text); });
+    lane.waiting.erase(waiting);
+}
+
+void Workers::stop_unit(Place request) {
+    if (std::exchange(request->ended, true)) return;
+    // Between two attempts there is no unit.
+    if (request->timer) return fail_later(request, ended_text);
+    systemd_.run_job("StopUnit", request->unit, [this, verb = request->verb, id = request->id](const std::string&) {
+        std::list<Request>& under_way = lanes_[verb].under_way;
+        const auto stopped =
+            std::find_if(under_way.begin(), under_way.end(), [id](const Request& one) { return one.id == id; });
+        if (stopped == under_way.end()) return;
+        remove_files(stopped->base);
+        finish(stopped, "", ended_text);
+    });
+}
+
+void Workers::remove_files(const std::string& base) const {
+    std::error_code ignored;
+    for (const char* suffix : {".result", ".result.new", ".request"})
+        std::filesystem::remove(work_directory_ / (base + suffix), ignored);
 }
 
 // --- ends ------------------------------------------------------------------------------------------------------------
@@ -131,8 +165,11 @@ void Workers::unit_ended(const std::string& verb, const std::string& id, const J
 void Workers::retry_or_fail(Place request, const std::string& failure) {
     if (request->retries == retry_limit) return finish(request, "", failure);
     ++request->retries;
-    log(Severity::warning, "", fmt::format("{}; retry {} of {}", failure, request->retries, retry_limit));
-    request->timer = loop_.after(retry_delay_usec, [this, request] { make(request); });
+    log({Event::worker_retried, "", fmt::format("{}; retry {} of {}", failure, request->retries, retry_limit)});
+    request->timer = loop_.after(retry_delay_usec, [this, request] {
+        const EventLoop::Timer keep = std::exchange(request->timer, nullptr);
+        make(request);
+    });
 }
 
 void Workers::fail_later(Place request, const std::string& failure) {

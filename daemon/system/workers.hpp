@@ -26,15 +26,23 @@ public:
     Workers(EventLoop& loop, Systemd& systemd, std::filesystem::path work_directory)
         : loop_(loop), systemd_(systemd), work_directory_(std::move(work_directory)) {}
 
+    using Id = unsigned long;
+
     // The reply has the report, or a failure as a sentence.
-    void run(const std::string& verb, const std::string& text, Done reply);
+    Id run(const std::string& verb, const std::string& text, Done reply);
+    // Of a verb whose requests are units. One that is under way has its unit stopped, and fails when nothing of it runs
+    // any more. One that has ended is left alone.
+    void end(const std::string& verb, Id id);
 
 private:
     struct Request {
+        Id id = 0;
         std::string verb;
         std::string text;
         Done reply;
-        std::string unit;  // of this attempt
+        std::string unit;    // of this attempt
+        std::string base;    // of its files' names, if its unit is of its own
+        bool ended = false;  // by end()
         unsigned retries = 0;
         std::uint64_t begun_usec = 0;      // CLOCK_MONOTONIC
         std::unique_ptr<WorkerCall> call;  // of a resident worker, while it is asked
@@ -51,6 +59,8 @@ private:
     void make(Place request);
     void call(Place request);
     void start_unit(Place request);
+    void stop_unit(Place request);
+    void remove_files(const std::string& base) const;
     void unit_ended(const std::string& verb, const std::string& id, const JobEnd& end);
     void retry_or_fail(Place request, const std::string& failure);
     void fail_later(Place request, const std::string& failure);
@@ -61,6 +71,7 @@ private:
     std::filesystem::path work_directory_;
     std::map<std::string, Lane> lanes_;  // by verb
     unsigned long next_ = 1;
+    Id next_request_ = 1;
 };
 
 }  // namespace cuda_nspawn

@@ -21,6 +21,7 @@
 #include <stdexcept>
 
 #include "guest/printable.hpp"
+#include "worker/complain.hpp"
 #include "worker/enter_confine.hpp"
 
 namespace cuda_nspawn {
@@ -274,7 +275,8 @@ TestRun run_in_machine(const RunningMachine& machine, const LeafCgroup& cgroup, 
     reap(watched, run);
     explain_end(watched, machine, run);
     if (!watched.complaint.empty())
-        fmt::print(stderr, "<6>{}: the {} said: {}\n", machine.name, name, last_line(watched.complaint));
+        complain({Event::guest_program_said, machine.name,
+                  fmt::format("the {} said: {}", name, last_line(watched.complaint))});
     return run;
 }
 

@@ -13,11 +13,13 @@
 #include "policy/machine_name.hpp"
 #include "worker/images.hpp"
 #include "worker/tree.hpp"
+#include "worker/unified_diff.hpp"
 
 namespace cuda_nspawn {
 
 namespace {
 
+constexpr std::size_t most_text = std::size_t{2} << 20;  // of a machine, that is compared for diffs
 constexpr std::string_view inside_directory = "/run/cuda-nspawn/machines/.inside";
 
 std::vector<InsideFile> list_inside(const std::filesystem::path& directory) {
@@ -36,9 +38,15 @@ std::vector<InsideFile> list_inside(const std::filesystem::path& directory) {
 // One machine's part of a request.
 class Exposing {
 public:
-    Exposing(Tree& tree, const Plan& plan, const RenderContext& context, bool dry_run)
-        : tree_(tree), plan_(plan), rendered_(render(plan, context)), dry_run_(dry_run) {
+    Exposing(Tree& tree, const Plan& plan, const RenderContext& context, const ExposeRequest& request)
+        : tree_(tree),
+          plan_(plan),
+          rendered_(render(plan, context)),
+          dry_run_(request.dry_run),
+          text_left_(request.diff ? most_text : 0) {
         for (const Entry& entry : rendered_.entries) wanted_.insert(entry.path);
+        for (const InsideFile& file : context.inside)
+            copies_.insert(fmt::format("{}/guest/{}", machine_directory(plan.machine), file.name));
     }
 
     Exposed run() {
@@ -90,12 +98,26 @@ private:
 
     void make(const Entry& entry) {
         if (tree_.holds(entry)) return;
-        note(tree_.exists(entry.path) ? "replace" : "create", entry.path, detail(entry));
+        const std::string diff = entry.kind == EntryKind::file ? diff_of(entry.path, entry.content) : "";
+        note(tree_.exists(entry.path) ? "replace" : "create", entry.path, diff.empty() ? detail(entry) : diff);
         if (!dry_run_) tree_.make(entry);
     }
 
+    // Empty if none is asked for, or this is no text. A guest may have put anything in the place of its files, as much
+    // as it likes.
+    std::string diff_of(const std::string& path, const std::optional<std::string>& after) {
+        if (text_left_ == 0 || copies_.contains(path)) return "";
+        std::optional<std::string> before;
+        if (tree_.is_file(path)) before = tree_.read(path, text_left_);
+        const std::size_t size = (before ? before->size() : 0) + (after ? after->size() : 0);
+        if (size >= text_left_) return "";
+        text_left_ -= size;
+        if ((before && !is_text(*before)) || (after && !is_text(*after))) return "";
+        return unified_diff(path, before, after);
+    }
+
     void remove(const std::string& path) {
-        note("remove", path, "");
+        note("remove", path, diff_of(path, std::nullopt));
         if (!dry_run_) tree_.remove(path);
     }
 
@@ -137,6 +159,8 @@ private:
     const Plan& plan_;
     Rendered rendered_;
     bool dry_run_;
+    std::size_t text_left_;         // how much more is compared
+    std::set<std::string> copies_;  // paths of what every machine has, and is not ours to explain
     bool guest_sees_change_ = false;
     std::set<std::string> wanted_;
     Exposed result_;
@@ -189,7 +213,7 @@ void release(Tree& tree, const std::string& unit, const ControlFile& control) {
 
 }  // namespace
 
-std::string plan_error(const Plan& plan, const ExposeHost& host) {
+std::string plan_error(const Plan& plan, const ExposeHost& host, bool dry_run) {
     if (const auto error = machine_name_error(plan.machine)) return *error;
     const bool clean_path = plan.policy_path.find_first_of("\n\r") == std::string::npos;
     if (!clean_path || (plan.present && !plan.policy_path.starts_with('/')))
@@ -197,7 +221,7 @@ std::string plan_error(const Plan& plan, const ExposeHost& host) {
     if (!plan.generation.empty()) {
         const auto store = host.root / names::store_directory.substr(1);
         // Whether it is whole looks the daemon, which can mend it.
-        if (!generation_is_stored(plan.generation, store))
+        if (dry_run ? !is_generation_name(plan.generation) : !generation_is_stored(plan.generation, store))
             return fmt::format("the store has no generation \"{}\"", plan.generation);
     }
     const std::vector<DeviceNode> known = all_nodes(host.driver);
@@ -225,7 +249,7 @@ ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
     for (const Plan& plan : request.plans) {
         Exposed& result = report[plan.machine];
         try {
-            result.failure = plan_error(plan, host);
+            result.failure = plan_error(plan, host, request.dry_run);
             if (!result.failure.empty()) continue;
             for (const HostSocket socket : plan.sockets)
                 if (!tree.exists(fmt::format("{}/sockets/{}", inside_directory, socket_directory(socket))))
@@ -234,7 +258,7 @@ ExposeReport expose(const ExposeRequest& request, const ExposeHost& host) {
                                     "cuda-nspawn-proxy@{0}.socket",
                                     socket_directory(socket)));
             context.admin = read_admin_settings(tree, plan.machine, find_image(host.root, plan.machine));
-            result = Exposing(tree, plan, context, request.dry_run).run();
+            result = Exposing(tree, plan, context, request).run();
         } catch (const std::exception& error) {
             result.failure = error.what();
         }

@@ -24,7 +24,8 @@ struct ExposeHost {
 // One machine's failure is in its report and stops no other. Throws std::runtime_error if the whole request is refused.
 ExposeReport expose(const ExposeRequest& request, const ExposeHost& host);
 
-// What is wrong with a plan that the daemon sent, as a sentence; empty if it may be carried out.
-std::string plan_error(const Plan& plan, const ExposeHost& host);
+// What is wrong with a plan that the daemon sent, as a sentence; empty if it may be carried out. In a dry run the
+// generation may still have to be copied.
+std::string plan_error(const Plan& plan, const ExposeHost& host, bool dry_run = false);
 
 }  // namespace cuda_nspawn

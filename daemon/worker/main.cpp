@@ -19,6 +19,7 @@
 #include "names.hpp"
 #include "policy/machine_name.hpp"
 #include "worker/clean.hpp"
+#include "worker/complain.hpp"
 #include "worker/diagnosis_protocol.hpp"
 #include "worker/enter.hpp"
 #include "worker/enter_machine.hpp"
@@ -38,6 +39,8 @@ namespace cuda_nspawn {
 namespace {
 
 constexpr std::string_view work_directory = "/run/cuda-nspawn/work";
+
+std::string served_machine;  // that this one piece of work is for, if it is for one
 
 std::string run_expose(const std::string& request) {
     static ComparedFiles compared;
@@ -68,7 +71,7 @@ std::string run_look(const std::string& request) {
     for (const std::string& machine : parse_look_request(request)) try {
             if (is_machine_name(machine)) report[machine] = look(machine);
         } catch (const std::exception& error) {
-            fmt::print(stderr, "<3>{}: {}\n", machine, error.what());  // the others are looked at all the same
+            complain({Event::worker_failed, machine, error.what()});  // the others are looked at all the same
         }
     return to_json(report);
 }
@@ -79,17 +82,27 @@ std::string run_store(const std::string& request) {
 
 std::string run_mount(const std::string& request) {
     Mounted mounted;
-    for (const std::string& machine : parse_look_request(request)) mounted.attended = mount_into(machine);
+    for (const std::string& machine : parse_look_request(request)) {
+        served_machine = machine;
+        mounted.attended = mount_into(machine);
+    }
     return to_json(mounted);
 }
 
 std::string run_clean(const std::string& request) {
     Cleaned cleaned;
-    for (const std::string& machine : parse_look_request(request)) cleaned = clean(machine);
+    for (const std::string& machine : parse_look_request(request)) {
+        served_machine = machine;
+        cleaned = clean(machine);
+    }
     return to_json(cleaned);
 }
 
-std::string run_test(const std::string& request) { return to_json(enter(parse_enter_request(request))); }
+std::string run_test(const std::string& request) {
+    const TestRequest wanted = parse_enter_request(request);
+    served_machine = wanted.machine;
+    return to_json(enter(wanted));
+}
 
 std::string run_holders(const std::string& request) { return to_json(find_holders(parse_holders_request(request))); }
 
@@ -134,7 +147,7 @@ int run_once(const std::string& verb, Work work, const std::string& id) {
         write_file(base + ".result", work(read_file(base + ".request")));
         return 0;
     } catch (const std::exception& error) {
-        fmt::print(stderr, "<3>{}: {}\n", verb, error.what());
+        complain({Event::worker_failed, served_machine, fmt::format("{}: {}", verb, error.what())});
         write_file(base + ".result", failure_report(error.what()));
         return 1;
     }
@@ -180,7 +193,7 @@ int main(int argc, char** argv) {
     try {
         return cuda_nspawn::run({argv + 1, argv + argc});
     } catch (const std::exception& error) {
-        fmt::print(stderr, "<3>{}\n", error.what());
+        cuda_nspawn::complain({cuda_nspawn::Event::worker_failed, "", error.what()});
         return 1;
     }
 }

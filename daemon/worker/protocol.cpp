@@ -34,7 +34,7 @@ static void from_json(const nlohmann::json& json, HostSocket& value) {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Plan, machine, policy_path, present, mounts, keep_directory, generation,
                                    capabilities, nodes, sockets, node_mode, node_owner)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ControlFile, existed, own, ours)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ExposeRequest, plans, dry_run, releases, diff)
 
 static void to_json(nlohmann::json& json, const Image& image) {
     json = {{"path", image.path}};

@@ -28,6 +28,7 @@ struct ExposeRequest {
     std::vector<Plan> plans;
     bool dry_run = false;
     std::map<std::string, ControlFile> releases;  // by unit: what we caused goes, what an admin set stays
+    bool diff = false;                            // details of changes to text files are their unified diffs
 };
 std::string to_json(const ExposeRequest& request);
 ExposeRequest parse_expose_request(std::string_view text);

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "elf/file_descriptor.hpp"
+#include "worker/complain.hpp"
 #include "worker/protocol.hpp"
 
 namespace cuda_nspawn {
@@ -99,7 +100,7 @@ std::string report_on(const std::string& request, const std::function<std::strin
         const TimeLimit limit(limits.work_seconds);
         return work(request);
     } catch (const std::exception& error) {
-        fmt::print(stderr, "<3>{}\n", error.what());
+        complain({Event::worker_failed, "", error.what()});
         return failure_report(error.what());
     }
 }

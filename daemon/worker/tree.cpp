@@ -153,6 +153,13 @@ bool Tree::exists(const std::string& path) const {
     return above >= 0 && ::fstatat(above, base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool Tree::is_file(const std::string& path) const {
+    const int above = parent(path, false);
+    struct stat status{};
+    return above >= 0 && ::fstatat(above, base_name(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(status.st_mode);
+}
+
 bool Tree::holds(const Entry& entry) const {
     const int above = parent(entry.path, false);
     struct stat status{};

@@ -36,8 +36,9 @@ public:
     Tree(const Tree&) = delete;
     Tree& operator=(const Tree&) = delete;
 
-    bool holds(const Entry& entry) const;        // exactly this is there
-    bool exists(const std::string& path) const;  // anything is there
+    bool holds(const Entry& entry) const;         // exactly this is there
+    bool exists(const std::string& path) const;   // anything is there
+    bool is_file(const std::string& path) const;  // a regular one
     std::optional<std::string> read(const std::string& path, std::size_t limit = 1 << 20) const;  // regular files only
     // The same where links may lead elsewhere on the host, as an admin may like it: /etc and the images' directories.
     std::optional<std::string> read_linked(const std::string& path, std::size_t limit = 1 << 20) const;

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <fstream>
@@ -22,12 +23,14 @@ using Holders =
 
 const std::string machine_a = "/org/cudanspawn1/machine/a";
 
-// Every member of our interfaces as one line: "Manager method Attach in s name", "Gpu property Uuid s read".
+// Every member of our interfaces as lines: "Manager method Attach 1 name s in", "Gpu property Uuid s read", and which
+// properties are announced otherwise than by their new values.
 std::set<std::string> members_of(const std::string& xml) {
-    static const std::regex tag("<(interface|method|signal|property|arg)\\b([^>]*)>");
-    static const std::regex attribute("(name|type|direction|access)=\"([^\"]*)\"");
+    static const std::regex tag("<(interface|method|signal|property|arg|annotation)\\b([^>]*)>");
+    static const std::regex attribute("(name|type|direction|access|value)=\"([^\"]*)\"");
     std::set<std::string> lines;
     std::string interface, member;
+    int argument = 0;
     for (std::sregex_iterator found(xml.begin(), xml.end(), tag), end; found != end; ++found) {
         const std::string kind = (*found)[1], attributes = (*found)[2];
         std::map<std::string, std::string> values;
@@ -38,9 +41,18 @@ std::set<std::string> members_of(const std::string& xml) {
             continue;
         }
         if (!interface.starts_with("org.cudanspawn1.")) continue;
-        if (kind != "arg") member = kind + " " + values["name"];
+        if (kind == "annotation") {
+            if (values["name"] == "org.freedesktop.DBus.Property.EmitsChangedSignal" && values["value"] != "true")
+                lines.insert(interface + " " + member + " emits " + values["value"]);
+            continue;
+        }
+        if (kind != "arg") {
+            member = kind + " " + values["name"];
+            argument = 0;
+        }
         const bool is_signal_argument = kind == "arg" && member.starts_with("signal");
-        lines.insert(interface + " " + member + (kind == "arg" ? " " + values["name"] : "") + " " + values["type"] +
+        lines.insert(interface + " " + member +
+                     (kind == "arg" ? fmt::format(" {} {}", ++argument, values["name"]) : "") + " " + values["type"] +
                      " " + (is_signal_argument ? "" : values["direction"]) + values["access"]);
     }
     return lines;
@@ -70,6 +82,9 @@ TEST_F(BusApi, manager_tells_of_driver_and_generation) {
     EXPECT_EQ(manager.at("DriverVersion").get<std::string>(), driver_version);
     EXPECT_THAT(manager.at("Generation").get<std::string>(), ::testing::StartsWith(driver_version + "-"));
     EXPECT_THAT(manager.at("Warnings").get<std::vector<std::string>>(), IsEmpty());
+    EXPECT_THAT(manager.at("Generations").get<std::vector<std::string>>(),
+                ElementsAre(manager.at("Generation").get<std::string>()));
+    EXPECT_EQ(manager.at("CudaVersion").get<std::string>(), "") << "no such driver is known";
     EXPECT_THAT(manager.at("Version").get<std::string>(), ::testing::Not(IsEmpty()));
 }
 
@@ -168,7 +183,9 @@ TEST_F(BusApi, options_that_are_unknown_or_of_another_type_are_refused_and_nothi
     EXPECT_EQ(refusal("Attach", {{"wait", sdbus::Variant("yes")}}), "Option \"wait\" must be of type b, not s.");
     EXPECT_EQ(refusal("Detach", {{"fresh", sdbus::Variant(true)}}),
               "Unknown option \"fresh\": known are wait, by_unit, offline.");
-    EXPECT_EQ(refusal("Plan", {{"diff", sdbus::Variant(true)}}), "Unknown option \"diff\": this method has none.");
+    EXPECT_EQ(refusal("Plan", {{"fresh", sdbus::Variant(true)}}),
+              "Unknown option \"fresh\": known are verb, start, diff, policy, without_policy.");
+    EXPECT_EQ(refusal("Plan", {{"policy", sdbus::Variant(7)}}), "Option \"policy\" must be of type s, not i.");
     EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant(7)}}), "Option \"level\" must be of type s, not i.");
     EXPECT_EQ(refusal("SelfTest", {{"level", sdbus::Variant("slow")}}),
               "Option \"level\" is quick or full, not \"slow\".");

@@ -113,6 +113,7 @@ void BusFixture::TearDown() {
     match_.reset();
     owners_.reset();
     login1.reset();
+    polkit.reset();
     machined.reset();
     systemd.reset();
 }

@@ -14,6 +14,7 @@
 #include "fake_host.hpp"
 #include "fake_login1.hpp"
 #include "fake_machined.hpp"
+#include "fake_polkit.hpp"
 #include "fake_resident.hpp"
 #include "fake_systemd.hpp"
 #include "news.hpp"
@@ -45,6 +46,7 @@ protected:
     void start_daemon(bool wait_for_name = true);
     void start_daemon_with(const std::string& policy_of_a);
     void add_login1() { login1 = std::make_unique<FakeLogin1>(*fakes_); }  // absent otherwise
+    void add_polkit(FakePolkit::Rule rule) { polkit = std::make_unique<FakePolkit>(*fakes_, news, std::move(rule)); }
     void kill_bus();
     std::string log() const { return host->tree.read("/daemon.log"); }
 
@@ -108,6 +110,7 @@ protected:
     std::unique_ptr<FakeResident> look_worker;
     std::unique_ptr<FakeMachined> machined;
     std::unique_ptr<FakeLogin1> login1;
+    std::unique_ptr<FakePolkit> polkit;
     std::unique_ptr<Process> daemon;
     std::string address;
     int expected_exit = 0;  // at the end of the test, after SIGTERM

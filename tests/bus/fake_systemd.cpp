@@ -18,6 +18,10 @@ using Rule = sdbus::Struct<std::string, std::string>;
 using Command = sdbus::Struct<std::string, std::vector<std::string>, bool, std::uint64_t, std::uint64_t, std::uint64_t,
                               std::uint64_t, std::uint32_t, std::int32_t, std::int32_t>;
 
+bool is_worker(const std::string& unit) {
+    return unit.starts_with("cuda-nspawn-") && unit.find('@') != std::string::npos;
+}
+
 std::string between(const std::string& text, const std::string& first, const std::string& last) {
     const auto begin = text.find(first) + first.size();
     return text.substr(begin, text.rfind(last) - begin);
@@ -147,10 +151,14 @@ void FakeSystemd::take_job(sdbus::Result<Path>&& result, const std::string& unit
                 if (behaviour.times > 0 && --behaviour.times == 0) behaviour = {};
             }
     }
+    const bool stops_worker = !start && is_worker(unit);
+    if (stops_worker) job.behaviour.held = false;  // how it starts is what tests tell
     note((start ? "StartUnit " : "StopUnit ") + unit);
     if (!job.behaviour.error.empty())
         return result.returnError(
             sdbus::Error(sdbus::Error::Name("org.freedesktop.systemd1.NoSuchUnit"), job.behaviour.error));
+    if (stops_worker)
+        for (const Job& cancelled : take_held(unit)) tell_removed(cancelled, "canceled");
     if (job.behaviour.early) carry_out(job);
     result.returnResults(job.path);
     if (job.behaviour.early) return;
@@ -187,8 +195,8 @@ void FakeSystemd::perform(const Job& job) {
         else
             failed_[job.unit] = job.behaviour.result;
     }
-    if (job.unit.starts_with("cuda-nspawn-") && job.unit.find('@') != std::string::npos) {
-        write_report(job);
+    if (is_worker(job.unit)) {
+        if (job.start) write_report(job);
     } else if (done) {
         const std::lock_guard lock(mutex_);
         if (job.start)
@@ -204,9 +212,11 @@ void FakeSystemd::perform(const Job& job) {
 
 void FakeSystemd::carry_out(const Job& job) {
     perform(job);
-    manager_->emitSignal("JobRemoved")
-        .onInterface(manager_interface)
-        .withArguments(job.id, job.path, job.unit, job.behaviour.result);
+    tell_removed(job, job.behaviour.result);
+}
+
+void FakeSystemd::tell_removed(const Job& job, const std::string& result) {
+    manager_->emitSignal("JobRemoved").onInterface(manager_interface).withArguments(job.id, job.path, job.unit, result);
 }
 
 void FakeSystemd::write_report(const Job& job) {

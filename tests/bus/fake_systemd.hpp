@@ -67,6 +67,7 @@ private:
     std::vector<Job> take_held(const std::string& unit_prefix);
     void perform(const Job& job);
     void carry_out(const Job& job);
+    void tell_removed(const Job& job, const std::string& result);
     void write_report(const Job& job);
     Path unit_object(const std::string& unit);
     void note(const std::string& call);

@@ -126,13 +126,33 @@ in_fresh_host() (    # COMMAND…
     host_end && host_start && "$@"
 )
 
-become_fresh() { id+=.fresh state+=.fresh; }
-
-# Of a run that was killed.
-end_fresh_host() (
-    become_fresh
-    [ ! -d "$state" ] || { host_end && rmdir "$state"; }
+# Several such hosts, named by numbers from 1, for a command in the first. In each, PREPARE gets its number.
+beside_fresh_hosts() (    # HOW-MANY PREPARE COMMAND…
+    local number pids=()
+    trap end_fresh_hosts EXIT
+    trap 'exit 143' HUP INT TERM
+    for ((number = 1; number <= $1; number++)); do
+        (
+            become_fresh "$number"
+            mkdir -p "$state"
+            host_end && host_start && inside "$2" "$number"
+        ) &
+        pids+=($!)
+    done
+    for number in "${pids[@]}"; do wait "$number" || exit 1; done
+    "${@:3}"
 )
+
+become_fresh() { id+=.fresh${1:-} state+=.fresh${1:-}; }    # [NUMBER]
+
+# Also of a run that was killed.
+end_fresh_hosts() {
+    local place status=0
+    for place in "$state".fresh*; do
+        [ ! -d "$place" ] || (become_fresh "${place#"$state.fresh"}" && host_end && rmdir "$place") || status=1
+    done
+    return $status
+}
 
 remove_cgroup() {
     local tries=0

@@ -14,7 +14,8 @@ host_packages=(systemd systemd-sysv systemd-container libpam-systemd dbus dbus-d
 build_packages=(gcc g++ cmake ninja-build pkg-config ccache libsystemd-dev libsdbus-c++-dev libsdbus-c++-bin
     libyaml-cpp-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev musl-tools
     clang-format clang-tidy libxml2-utils shellcheck yamllint python3 scdoc git strace less
-    build-essential debhelper lintian e2fsprogs btrfs-progs fdisk systemd-journal-remote)
+    build-essential debhelper lintian e2fsprogs btrfs-progs fdisk systemd-journal-remote
+    openssh-server netcat-openbsd python3-apt)
 guest_packages=(systemd systemd-sysv dbus libpam-systemd)
 
 # Trees with NVIDIA's userspace as Debian installs it, for the suite driver and the bench; nothing in them ever runs. By
@@ -26,6 +27,10 @@ driver_pattern+='?not(?name("kernel|detect|legacy-check|nvidia-driver$|driver-fu
 driver_packages=(nvidia-persistenced nvidia-settings libnvidia-egl-wayland1 libnvidia-egl-wayland1:i386 libnvidia-egl-gbm1
     libnvidia-egl-gbm1:i386 ocl-icd-libopencl1 libvulkan1)
 driver_components=main,contrib,non-free,non-free-firmware
+
+# From where the suite ansible works, by release.
+controller_suites=(bookworm trixie)
+controller_packages=(ansible-core ansible-lint openssh-client netcat-openbsd)
 
 # Debian's mirror as apt on this machine knows it.
 mirror() {
@@ -57,7 +62,7 @@ install_tools() {
         { echo "apt on this machine knows no Debian mirror (apt-get indextargets shows none with Origin Debian, component main)"; return 1; }
 }
 
-recipe() {    # KIND, one of host, runtime, guest-SUITE, driver-BRANCH: suite, packages, hook, further options, a line each
+recipe() {    # KIND, one of host, runtime, guest-SUITE, driver-BRANCH, controller-SUITE: suite, packages, hook, further options, a line each
     local kind=$1
     case $kind in
         host) printf '%s\n' trixie "${host_packages[*]} ${build_packages[*]}" finish-host ;;
@@ -65,6 +70,7 @@ recipe() {    # KIND, one of host, runtime, guest-SUITE, driver-BRANCH: suite, p
         guest-*) printf '%s\n' "${kind#guest-}" "${guest_packages[*]}" finish-guest ;;
         driver-*) printf '%s\n' "${driver_suites[${kind#driver-}]}" "${driver_packages[*]}" finish-guest \
             "--architectures=amd64,i386 --components=$driver_components --include=$driver_pattern" ;;
+        controller-*) printf '%s\n' "${kind#controller-}" "${controller_packages[*]}" finish-guest ;;
     esac
 }
 
@@ -116,6 +122,8 @@ make_root() {    # KIND
 
 driver_kinds() { printf 'driver-%s\n' "${!driver_suites[@]}" | sort; }
 
+controller_kinds() { printf 'controller-%s\n' "${controller_suites[@]}"; }
+
 # Where the lab's host sees them: BRANCH=PATH words; "none" where it was made of an archive.
 driver_roots() {
     local kind words=()
@@ -130,7 +138,13 @@ driver_roots() {
 }
 
 # Makes whatever is missing of the named roots, side by side.
-make_roots() {
+make_roots() {    # KIND…
+    start_roots "$@"
+    steps_finish
+}
+
+# For steps_finish to wait for.
+start_roots() {    # KIND…
     local kind any=
     for kind; do
         touch --no-create "$(root_of "$kind")"
@@ -142,7 +156,6 @@ make_roots() {
         fi
         step_start "root $kind" make_root "$kind"
     done
-    steps_finish
 }
 
 # Removes what interrupted makers left; a tree whose lock is held is still being made.

@@ -86,7 +86,7 @@ protected:
 TEST_F(EngineDiagnosis, a_failed_attach_ends_when_its_cause_is_known_with_that_in_its_text) {
     const unsigned id = fail_an_attach();
     EXPECT_EQ(job(id).state, JobState::running);
-    EXPECT_EQ(job(id).text, "failed: init: cuInit: 999") << "what is known already";
+    EXPECT_EQ(job(id).text, "find the cause of: failed: init: cuInit: 999");
     EXPECT_THAT(ports.waiting(), ElementsAre("examine a"));
     std::string told;
     engine.when_ended(id, [&](const Job& ended) { told = ended.text; });

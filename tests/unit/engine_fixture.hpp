@@ -44,16 +44,19 @@ class FakePorts final : public Ports {
 public:
     std::vector<std::string> log;  // every call, "VERB SUBJECT", in order
     std::deque<Call> pending;
-    std::set<std::string> store;                               // complete generations
-    std::map<std::string, Plan> on_disk;                       // by machine, what the default answers exposed
-    std::map<std::string, Remembered> memory;                  // by machine
-    std::map<std::string, std::string> gpu_uuids;              // by node name: what the guest sees there
-    std::function<void(const std::string& machine)> on_start;  // before start is answered
+    std::set<std::string> store;                                    // complete generations
+    std::map<std::string, Plan> on_disk;                            // by machine, what the default answers exposed
+    std::map<std::string, std::vector<DeviceNode>> rules_in_force;  // of units
+    std::map<std::string, Remembered> memory;                       // by machine
+    std::map<std::string, std::string> gpu_uuids;                   // by node name: what the guest sees there
+    std::function<void(const std::string& machine)> on_start;       // before start is answered
     Image image = image_at("/var/lib/machines/image");
     std::vector<std::string> expose_errors;
     std::set<unsigned> without_mounts;  // leaders of instances
     bool runs_systemd = true;           // whatever is mounted into
     std::set<std::string> stopping_units;
+    // What systemd shows of our rules by unit, where a test wants their changes to be what really differs.
+    std::optional<std::map<std::string, std::vector<DeviceNode>>> shown_rules;
     int collections = 0;
     std::optional<Examination> examination;
     std::vector<Question> questions;
@@ -68,14 +71,18 @@ public:
         const auto found = store.lower_bound(version + "-");
         return found != store.end() && found->starts_with(version + "-") ? *found : "";
     }
-    void expose(const Plan& plan, bool dry_run, Reply<Exposed> reply) override {
-        add({dry_run ? "dry-run" : "expose", plan.machine, plan}, std::move(reply));
+    void expose(const Plan& plan, ExposeMode mode, Reply<Exposed> reply) override {
+        const char* verb = mode == ExposeMode::make ? "expose" : mode == ExposeMode::plan ? "dry-run" : "diff";
+        add({verb, plan.machine, plan}, std::move(reply));
     }
     void reload_units(const std::string& machine, Reply<std::string> reply) override {
         add({"reload", machine}, std::move(reply));
     }
     void grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override {
         add({"grant", instance.unit, {}, rules}, std::move(reply));
+    }
+    void plan_grant(const Instance& instance, const Rules& rules, Reply<Granted> reply) override {
+        add({"plan-grant", instance.unit, {}, rules}, std::move(reply));
     }
     unsigned find_root(const Instance& instance) const override { return instance.leader * 65536; }
     bool has_mounts(const Instance& instance) const override { return !without_mounts.contains(instance.leader); }
@@ -98,6 +105,7 @@ public:
     void test(const TestRequest& request, Reply<Tested> reply) override {
         add({"test", request.machine, {}, {}, request}, std::move(reply));
     }
+    void end_test(const std::string& machine) override { log.push_back("end-test " + machine); }
     void holders(const HoldersRequest& request, Reply<Holders> reply) override {
         add({"holders", request.machine, {}, {}, {}, request}, std::move(reply));
     }
@@ -205,7 +213,26 @@ private:
         reply(exposed);
     }
     void answer(const Call& call, const Reply<Granted>& reply) {
-        reply({{{call.rules.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""}}, ""});
+        if (shown_rules) return reply({change_rules(call), ""});
+        std::vector<DeviceNode>& in_force = rules_in_force[call.subject];
+        Granted granted;
+        if (in_force != call.rules.granted)
+            granted.changes.push_back({call.rules.granted.empty() ? "deny" : "allow", "/dev/char/195:0", ""});
+        in_force = call.rules.granted;
+        reply(granted);
+    }
+    std::vector<Change> change_rules(const Call& call) {
+        std::vector<DeviceNode>& shown = (*shown_rules)[call.subject];
+        std::vector<Change> changes;
+        const auto compare = [&](const char* type, const auto& these, const auto& those) {
+            for (const DeviceNode& node : these)
+                if (std::find(those.begin(), those.end(), node) == those.end())
+                    changes.push_back({type, device_rule(node), ""});
+        };
+        compare("allow", call.rules.granted, shown);
+        compare("deny", shown, call.rules.granted);
+        if (call.verb == "grant") shown = call.rules.granted;
+        return changes;
     }
     void answer(const Call& call, const Reply<Tested>& reply) { reply(passed(call.request)); }
     void answer(const Call&, const Reply<Mounted>& reply) { reply({!runs_systemd, ""}); }
@@ -219,17 +246,19 @@ class FakeObserver final : public Observer {
 public:
     std::vector<std::string> events;
     std::vector<std::string> messages;
+    std::vector<Message> story;  // the same, whole
 
     void machine_added(const std::string& machine) override { events.push_back("machine added " + machine); }
     void machine_changed(const std::string& machine) override { changes.insert(machine); }
     void machine_removed(const std::string& machine) override { events.push_back("machine removed " + machine); }
     void driver_changed() override { events.push_back("driver changed"); }
     void job_added(unsigned id) override { events.push_back("job added " + std::to_string(id)); }
-    void job_changed(unsigned) override {}
+    void job_changed(unsigned id) override { events.push_back("job changed " + std::to_string(id)); }
     void job_ended(unsigned id) override { events.push_back("job ended " + std::to_string(id)); }
     void job_forgotten(unsigned id) override { events.push_back("job forgotten " + std::to_string(id)); }
-    void message(Severity, const std::string& machine, const std::string& text) override {
-        messages.push_back(machine + ": " + text);
+    void message(const Message& message) override {
+        messages.push_back(message.machine + ": " + message.text);
+        story.push_back(message);
     }
     std::set<std::string> changes;  // machines
 };

@@ -139,8 +139,9 @@ TEST_F(EngineJobs, a_start_that_fails_is_the_jobs_reason) {
 TEST_F(EngineJobs, attach_of_a_running_machine_takes_the_verdict_that_is_there) {
     run();
     const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all();
     EXPECT_EQ(job(id).result, JobResult::done);
-    EXPECT_THAT(ports.news(), IsEmpty());
+    EXPECT_THAT(ports.news(), ElementsAre("expose a")) << "somebody may have changed a file";
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
 
@@ -162,7 +163,7 @@ TEST_F(EngineJobs, a_fresh_verdict_is_one_that_began_after_the_wish) {
     EXPECT_EQ(job(id).result, JobResult::done);
 }
 
-TEST_F(EngineJobs, changes_are_those_until_the_job_applied) {
+TEST_F(EngineJobs, changes_at_the_end_are_all_and_without_waiting_those_until_it_applied) {
     run();
     engine.detach("a");
     ports.answer_all();
@@ -172,6 +173,19 @@ TEST_F(EngineJobs, changes_are_those_until_the_job_applied) {
     EXPECT_THAT(applied, IsEmpty());
     ports.answer_all();
     EXPECT_THAT(applied, ElementsAre(Change{"create", "/something", ""}, Change{"allow", "/dev/char/195:0", ""}));
+    EXPECT_EQ(job(id).changes, applied);
+
+    engine.machine_ended("a");
+    ports.without_mounts = {100};
+    ports.answer_all();
+    ports.shown_rules.emplace();
+    const unsigned with_start = engine.attach("a", {true, false, false});
+    engine.when_applied(with_start, [&](const Job& job) { applied = job.changes; });
+    ports.answer_all();
+    EXPECT_THAT(applied, Not(Contains(Change{"start", "systemd-nspawn@a.service", "the machine"})));
+    EXPECT_THAT(job(with_start).changes, Contains(Change{"start", "systemd-nspawn@a.service", "the machine"}));
+    EXPECT_THAT(job(with_start).changes,
+                Contains(Change{"mount", "systemd-nspawn@a.service", "the driver, into the running machine"}));
 }
 
 TEST_F(EngineJobs, detach_says_what_it_took) {
@@ -286,7 +300,6 @@ TEST_F(EngineJobs, what_cannot_be_done_is_refused_with_the_way_out) {
     EXPECT_EQ(refusal([&] { engine.attach("nobody", {}); }), "NoSuchMachine");
     EXPECT_THAT(text_, HasSubstr("write /etc/cuda-nspawn/machines/nobody.yaml"));
     EXPECT_EQ(refusal([&] { engine.detach("nobody"); }), "NoSuchMachine");
-    EXPECT_EQ(refusal([&] { engine.plan("nobody", {}); }), "NoSuchMachine");
     EXPECT_EQ(refusal([&] { engine.self_test("a", SelfTestLevel::quick); }), "NotRunning");
     EXPECT_THAT(text_, HasSubstr("systemctl start cuda-nspawn@a.service"));
     engine.machine_started("a", instance("a"));
@@ -297,13 +310,36 @@ TEST_F(EngineJobs, what_cannot_be_done_is_refused_with_the_way_out) {
 
 TEST_F(EngineJobs, too_many_running_jobs_are_refused_and_take_nothing_from_those_there_are) {
     engine.set_driver(make_driver());
-    set_policies({make_policy("a")});
-    for (int i = 0; i < 4096; ++i) engine.attach("a", {});
-    EXPECT_EQ(refusal([&] { engine.detach("a"); }), "TooManyJobs");
+    std::vector<Policy> policies;
+    for (int i = 0; i < 17; ++i) policies.push_back(make_policy("m" + std::to_string(i)));
+    set_policies(policies);
+    for (int i = 0; i < 4096; ++i) engine.attach("m" + std::to_string(i / 256), {});
+    EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "TooManyJobs");
+    EXPECT_EQ(refusal([&] { engine.detach("m16"); }), "TooManyJobs") << "the limit of all";
     EXPECT_EQ(job(1).state, JobState::running);
     ports.answer_all();
     EXPECT_EQ(job(4096).result, JobResult::done);
-    EXPECT_EQ(refusal([&] { engine.detach("a"); }), "");
+    EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "");
+}
+
+TEST_F(EngineJobs, the_jobs_of_one_machine_leave_room_for_others) {
+    engine.set_driver(make_driver());
+    set_policies({make_policy("a"), make_policy("b")});
+    for (int i = 0; i < 256; ++i) engine.attach("a", {});
+    EXPECT_EQ(refusal([&] { engine.attach("a", {}); }), "TooManyJobs");
+    EXPECT_THAT(text_, HasSubstr("256 of them for machine \"a\""));
+    EXPECT_EQ(refusal([&] { engine.attach("b", {}); }), "");
+}
+
+TEST_F(EngineJobs, of_very_many_ended_jobs_the_oldest_are_forgotten) {
+    prepare();
+    const unsigned first = engine.detach("a");
+    for (int i = 0; i < 1023; ++i) engine.detach("a");
+    EXPECT_TRUE(engine.jobs().contains(first));
+    engine.detach("a");
+    EXPECT_FALSE(engine.jobs().contains(first));
+    EXPECT_TRUE(engine.jobs().contains(first + 1));
+    EXPECT_THAT(observer.events, Contains("job forgotten " + std::to_string(first)));
 }
 
 TEST_F(EngineJobs, a_job_waits_for_the_driver_to_be_copied) {
@@ -375,24 +411,6 @@ TEST_F(EngineJobs, callbacks_of_a_job_that_ended_come_at_once) {
     engine.when_applied(id, [&](const Job&) { ++called; });
     engine.when_ended(id, [&](const Job&) { ++called; });
     EXPECT_EQ(called, 2);
-}
-
-TEST_F(EngineJobs, plan_asks_for_a_dry_run_of_what_attach_would_do) {
-    run();
-    engine.detach("a");
-    ports.answer_all();
-    Exposed answer;
-    engine.plan("a", [&](Exposed exposed) { answer = std::move(exposed); });
-    EXPECT_THAT(names_of(ports.pending.front().plan.nodes), Contains("nvidia0"));
-    ports.answer("dry-run");
-    EXPECT_THAT(answer.changes, ElementsAre(Change{"create", "/something", ""}));
-    EXPECT_EQ(state(), "detached");
-}
-
-TEST_F(EngineJobs, plan_of_a_broken_policy_says_what_is_broken) {
-    engine.set_policies({broken("a")});
-    EXPECT_EQ(refusal([&] { engine.plan("a", {}); }), "Failed");
-    EXPECT_THAT(text_, HasSubstr("unknown key"));
 }
 
 TEST_F(EngineJobs, holders_are_asked_for_with_all_nodes_and_all_that_runs) {

@@ -80,7 +80,7 @@ public:
         for (const std::string& name : names) check_settled(name);
         EXPECT_TRUE(engine_.settled());
         for (const auto& [id, job] : engine_.jobs())
-            EXPECT_EQ(job.state, JobState::ended) << to_string(job.kind) << " of " << job.machine;
+            EXPECT_TRUE(job.state == JobState::ended && job.step > 0) << to_string(job.kind) << " of " << job.machine;
         EXPECT_LE(ports_.log.size(), 12 * trail_.size()) << "more calls than what happened can explain";
     }
 
@@ -99,7 +99,7 @@ private:
 
     std::string happen() {
         const std::string name = names[below(static_cast<unsigned>(names.size()))];
-        const unsigned kind = below(18);
+        const unsigned kind = below(19);
         trail_.push_back("event " + std::to_string(kind) + " " + name);
         if (kind < 4) return change_policy(name);
         if (kind < 5) return change_driver();
@@ -110,6 +110,7 @@ private:
         if (kind < 12) return keep_house(name);
         try {
             ask(name, kind);
+            if (kind == 18) return "";  // whose job it was
         } catch (const JobRefused& refused) {
             trail_.back() += std::string(" refused: ") + refused.what();
         }
@@ -117,7 +118,13 @@ private:
     }
 
     void ask(const std::string& name, unsigned kind) {
-        if (kind < 14) {
+        if (kind == 18) {
+            const auto& jobs = engine_.jobs();
+            if (jobs.empty()) return;
+            const auto job = std::next(jobs.begin(), below(static_cast<unsigned>(jobs.size())));
+            trail_.back() += " cancel " + std::to_string(job->first);
+            engine_.cancel(job->first);
+        } else if (kind < 14) {
             engine_.attach(name, {chance(50), chance(50), chance(30)});
             truths_[name].revoked = false;
         } else if (kind < 16) {
@@ -317,6 +324,13 @@ private:
         for (const auto& [id, job] : engine_.jobs())
             EXPECT_TRUE(job.state == JobState::ended || job.kind == JobKind::detach || !truths_[job.machine].revoked)
                 << to_string(job.kind) << " of " << job.machine << " waits though a later detach overtook it";
+        for (const auto& [id, job] : engine_.jobs()) {
+            auto& [step, steps] = progress_[id];
+            EXPECT_TRUE(job.step >= step && job.steps >= steps && job.step <= job.steps)
+                << "job " << id << ", from " << step << " of " << steps << " to " << job.step << " of " << job.steps;
+            step = job.step;
+            steps = job.steps;
+        }
         const std::vector<std::string> used = engine_.generations_in_use();
         for (const auto& [name, machine] : engine_.machines()) {
             const Truth& truth = truths_[name];
@@ -362,6 +376,7 @@ private:
     FakeObserver observer_;
     Engine engine_{ports_, observer_};
     std::map<std::string, Truth> truths_;
+    std::map<unsigned, std::pair<unsigned, unsigned>> progress_;  // by job: step, of how many
     unsigned leaders_ = 100;
     std::vector<std::string> trail_;
 };

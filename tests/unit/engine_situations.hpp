@@ -314,7 +314,7 @@ inline const std::map<std::string, std::function<void(Host&)>>& events() {
         {"+fresh", [](Host& host) { attach(host, {false, true, true}); }},
         {"detach", [](Host& host) { host.job = host.engine.detach("a"); }},
         {"self-test", [](Host& host) { host.job = host.engine.self_test("a"); }},
-        {"plan", [](Host& host) { host.engine.plan("a", [](const Exposed&) {}); }},
+        {"plan", [](Host& host) { host.engine.plan({.machine = "a"}, [](const PlannedChanges&) {}); }},
         // Housekeeping
         {"restore", [](Host& host) { host.engine.restore("a", {{"machine-a.scope", 7, 7}, true, {}, 0}); }},
         {"leftover", [](Host& host) { host.engine.adopt_leftover("a"); }},

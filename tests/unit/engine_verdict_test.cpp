@@ -44,6 +44,13 @@ TEST_F(EngineVerdict, detach_takes_it_and_remembers_that) {
     EXPECT_EQ(job(id).text, "failed: init: cuInit: 999");
 }
 
+TEST_F(EngineVerdict, detach_stops_a_unit_whose_start_is_long_over) {
+    start_with(OnFailure::detach);
+    answer_test(ports.failed());
+    ports.answer_all();
+    EXPECT_THAT(ports.news(), Contains("unfollow a")) << "or a start of it would do nothing";
+}
+
 TEST_F(EngineVerdict, stop_stops_the_machine) {
     start_with(OnFailure::stop);
     answer_test(ports.failed());

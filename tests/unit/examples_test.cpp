@@ -14,6 +14,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
 
 std::string read(const std::filesystem::path& path) {
     std::ifstream stream(path);
@@ -59,9 +60,9 @@ protected:
 TEST_F(Examples, load_all_and_are_known_here) {
     std::vector<std::string> names;
     for (const auto& [name, policy] : policies_) names.push_back(name);
-    EXPECT_THAT(names,
-                ElementsAre("all-gpus", "compute-only", "defaults", "detach-on-failure", "no-gpu", "no-self-test",
-                            "one-by-index", "one-by-pci-address", "one-by-uuid", "several-gpus", "stop-on-failure"));
+    EXPECT_THAT(names, ElementsAre("all-gpus", "compute-only", "defaults", "detach-on-failure", "graphics",
+                                   "hand-started", "no-gpu", "no-self-test", "one-by-index", "one-by-pci-address",
+                                   "one-by-uuid", "read-only", "several-gpus", "stop-on-failure"));
 }
 
 TEST_F(Examples, are_for_the_machine_of_their_name) {
@@ -82,6 +83,7 @@ TEST_F(Examples, name_gpus_in_every_way) {
 
 TEST_F(Examples, differ_from_the_defaults_in_what_they_are_for) {
     EXPECT_THAT(example("compute-only").capabilities, ElementsAre(Capability::compute));
+    EXPECT_THAT(example("graphics").capabilities, IsSupersetOf({Capability::graphics, Capability::display}));
     EXPECT_EQ(example("no-self-test").self_test, SelfTestLevel::off);
     EXPECT_EQ(example("stop-on-failure").on_failure, OnFailure::stop);
     EXPECT_EQ(example("detach-on-failure").on_failure, OnFailure::detach);

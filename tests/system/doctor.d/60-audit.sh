@@ -17,7 +17,7 @@ all_images_are_audited_with_a_policy_or_without() {
     [ -e /var/cache/cuda-nspawn/audit/second.json ]
     rm /var/lib/machines/second/usr/local/nvidia/lib64/libcuda.so.1
     lacks second "$(_row_of second)" guest-libcuda
-    has "as JSON" "$(_audit --json)" '"machine": "second"' '"policy": false' '"guest": "Debian GNU/Linux 11'
+    has "as JSON" "$(_audit --json)" '"machine":"second"' '"policy":false' '"guest":"Debian GNU/Linux 11'
     rm -r /var/lib/machines/second
     lacks "the audit" "$(_audit)" second
     [ ! -e /var/cache/cuda-nspawn/audit/second.json ]
@@ -47,7 +47,7 @@ only_root_may_ask_for_a_diagnosis() {
 
 nonsense_is_refused_with_a_sentence() {
     has "no such option" "$(refused cuda-nspawnctl diagnose --programme x "$guest" 2>&1)" "diagnose has no option --programme"
-    has "no value" "$(refused cuda-nspawnctl diagnose "$guest" --program 2>&1)" "--program of diagnose needs a value"
+    has "no value" "$(refused cuda-nspawnctl diagnose "$guest" --program 2>&1)" "--program needs a value"
     has "no absolute path" "$(refused cuda-nspawnctl diagnose "$guest" --program bin/x 2>&1)" 'begins with "/"'
     has "no name" "$(refused cuda-nspawnctl diagnose 2>&1)" "needs the name of a machine"
     has "a bad name" "$(refused cuda-nspawnctl diagnose ../etc 2>&1)" "../etc"

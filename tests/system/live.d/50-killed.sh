@@ -45,7 +45,7 @@ _was_killed() {    # PID
 
 # A worker that stays a while; one that is just asked for something.
 _expose_pid() {
-    cuda-nspawnctl plan "$by_unit" >/dev/null
+    [[ $(cuda-nspawnctl plan --json "$by_unit") == *'"changes":'* ]]    # its exit status says whether there are any
     systemctl show --property=MainPID --value cuda-nspawn-expose.service
 }
 

@@ -38,3 +38,21 @@ an_upgrade_starts_no_daemon_that_the_admin_has_disabled() {
     same "cuda-nspawnd" "$(systemctl is-enabled cuda-nspawnd || :) $(systemctl is-active cuda-nspawnd || :)" "disabled inactive"
     systemctl --quiet enable --now cuda-nspawnd
 }
+
+the_version_before_and_the_same_again_disturb_no_guest_either() {
+    local face
+    _have_machine
+    _apt install "$(_next_package)"
+    wait_until 20 property_is "$trainer" State attached
+    _begin_computing "$trainer"
+    face=$(_face)
+    _apt install --allow-downgrades "$(_package)"
+    wait_until 20 property_is "$trainer" State attached
+    _apt install --reinstall "$(_package)"
+    wait_until 20 property_is "$trainer" State attached
+    same "files that are not as packed" "$(dpkg --verify cuda-nspawn)" ""
+    is_attached "$trainer"
+    same "$trainer" "$(_face)" "$face"
+    _computes_undisturbed "$trainer"
+    _stop_computing "$trainer"
+}
