@@ -11,7 +11,7 @@ namespace cuda_nspawn::ctl {
 
 namespace {
 
-constexpr std::size_t largest = 1024 * 1024;  // as the daemon's
+constexpr std::size_t largest = std::size_t{1024} * 1024;  // as the daemon's
 
 std::string read(std::istream& stream) {
     std::string text(largest + 1, '\0');

@@ -83,7 +83,7 @@ _absent_leaves_nothing() {    # CONTROLLER
     _all_alike
     _fleet 'cuda_nspawn_machines: {trainer: {state: absent}}'
     said=$(_apply "$1" --diff)
-    has "the diff" "$said" "-gpus: " "deny "
+    has "the diff" "$said" "-gpus: " "--- /run/systemd/nspawn/trainer.nspawn"
     for host in "${hosts[@]}"; do
         _recap "$host" "$said" changed=1 failed=0
         _on "$host" test ! -e "$policy_file"

@@ -12,7 +12,7 @@ every_man_page_is_well_formed_and_installed() {
         echo "$page"
         # Of a page that cannot be broken into lines of 80 characters groff says so: long words, tables.
         said=$(scdoc <"$source" 2>&1 >"/run/$page")
-        said+=$(groff -K utf8 -man -Tutf8 -rLL=200n -ww -z "/run/$page" 2>&1)
+        said+=$(groff -t -K utf8 -man -Tutf8 -rLL=200n -ww -z "/run/$page" 2>&1)
         rm "/run/$page"
         same "what scdoc and groff say" "$said" ""
         [ -s "/usr/share/man/man${page##*.}/$page" ]

@@ -31,6 +31,7 @@ it_ends_and_leaves_nothing() {
 
 a_self_test_that_hangs_is_ended_and_told() {
     wait_until 80 property_is "$slow" Verdict no-verdict
+    # shellcheck disable=SC2034 # of lib.sh
     case_begin=-5min  # it may have come while other cases ran
     tells "$slow" "no verdict: the self-test hung after the check 'version' and was killed after 60"
     wait_until 10 _has_failed "$slow"

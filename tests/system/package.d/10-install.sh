@@ -51,7 +51,7 @@ the_package_has_what_is_installed_without_it() {
     rm -rf "$scratch/installed"
     DESTDIR=$scratch/installed cmake --install "$BUILD_DIR" >/dev/null
     same "files and links" \
-        "$(dpkg-deb --fsys-tarfile "$(_package)" | tar --list | sed -nE 's,^\.,,; s,(/man/.*)\.gz$,\1,; /[^/]$/p' |
+        "$(dpkg-deb --fsys-tarfile "$(_package)" | tar --list --quoting-style=literal | sed -nE 's,^\.,,; s,(/man/.*)\.gz$,\1,; /[^/]$/p' |
             grep -vE '^/usr/share/(lintian/|doc/cuda-nspawn/(changelog|copyright))' | sort)" \
         "$(cd "$scratch/installed" && find . ! -type d | sed 's,^\.,,' | sort)"
 }
