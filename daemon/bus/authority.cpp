@@ -57,6 +57,14 @@ std::string no_answer(Action action, const sd_bus_error& error) {
                        error.message);
 }
 
+// A connection's own name changes its owner once.
+std::string left_by(const char* sender) {
+    return fmt::format(
+        "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
+        "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{}'",
+        sender);
+}
+
 }  // namespace
 
 std::string_view action_id(Action action) {
@@ -142,10 +150,12 @@ void Authority::check(Message call, uid_t user, Action action, const std::string
         one->then = std::move(then);
         one->cancellation_id = fmt::format("cuda-nspawn-{}", ++last_check_);
         one->may_ask = sd_bus_message_get_allow_interactive_authorization(call.get()) > 0;
-        sd_bus_track* caller = nullptr;
-        check_result(sd_bus_track_new(bus_, &caller, on_caller_left, one.get()), "sd_bus_track_new");
+        // Not sd_bus_track: that waits for the bus's answer, and with it everybody else.
+        sd_bus_slot* caller = nullptr;
+        check_result(sd_bus_add_match_async(bus_, &caller, left_by(sd_bus_message_get_sender(call.get())).c_str(),
+                                            on_caller_left, nullptr, one.get()),
+                     "sd_bus_add_match_async");
         one->caller.reset(caller);
-        check_result(sd_bus_track_add_sender(caller, call.get()), "sd_bus_track_add_sender");
         one->call = Message(sd_bus_message_ref(call.get()));
         ask_polkit(*one, machine);
         checks_.emplace(one.get(), std::move(one));
@@ -207,11 +217,11 @@ int Authority::on_polkit(sd_bus_message* reply, void* data, sd_bus_error*) {
     return 1;
 }
 
-int Authority::on_caller_left(sd_bus_track*, void* data) {
+int Authority::on_caller_left(sd_bus_message*, void* data, sd_bus_error*) {
     Authority& all = *static_cast<Check*>(data)->all;
     const auto one = std::move(all.checks_.extract(data).mapped());
     all.cancel(*one);
-    return 1;
+    return 0;  // to the others of its calls
 }
 
 }  // namespace cuda_nspawn::bus

@@ -35,7 +35,6 @@ private:
     struct Unref {
         void operator()(sd_bus_slot* slot) const { sd_bus_slot_unref(slot); }
         void operator()(sd_bus_message* message) const { sd_bus_message_unref(message); }
-        void operator()(sd_bus_track* track) const { sd_bus_track_unref(track); }
     };
     using Slot = std::unique_ptr<sd_bus_slot, Unref>;
     using Message = std::unique_ptr<sd_bus_message, Unref>;
@@ -57,7 +56,7 @@ private:
         std::string cancellation_id;
         bool may_ask = false;  // the caller's agent may ask for a password
         Slot question;
-        std::unique_ptr<sd_bus_track, Unref> caller;
+        Slot caller;  // tells that it left
     };
 
     void find_user(std::function<void(Message call, uid_t)> then);
@@ -67,7 +66,7 @@ private:
     void cancel(const Check& one);
     static int on_user(sd_bus_message* reply, void* data, sd_bus_error*);
     static int on_polkit(sd_bus_message* reply, void* data, sd_bus_error*);
-    static int on_caller_left(sd_bus_track*, void* data);
+    static int on_caller_left(sd_bus_message*, void* data, sd_bus_error*);
 
     sd_bus* bus_;
     unsigned long last_check_ = 0;

@@ -17,7 +17,18 @@ namespace {
 
 constexpr std::size_t most_options = 32;
 constexpr std::size_t longest_name = 64;
+constexpr std::size_t longest_text = std::size_t{64} * 1024;  // a policy's
 constexpr std::string_view basic_types = "bynqiuxtdsog";
+
+// Reads past the value. Whether a text is too long: it would be kept until polkit has answered.
+bool skip_value(sd_bus_message* call, const char* type, bool& too_long) {
+    if (std::strchr("sog", *type) == nullptr) return sd_bus_message_skip(call, "v") >= 0;
+    const char* text = nullptr;
+    if (sd_bus_message_enter_container(call, 'v', type) <= 0 || sd_bus_message_read_basic(call, *type, &text) <= 0)
+        return false;
+    too_long = std::strlen(text) > longest_text;
+    return sd_bus_message_exit_container(call) >= 0;
+}
 
 // What is wrong with the options that the message is to be read at; empty: nothing. What cannot be read, or is not read
 // to its end, is left to sd-bus.
@@ -38,7 +49,11 @@ std::string problem_of(sd_bus_message* call) {
         if (sd_bus_message_peek_type(call, nullptr, &type) <= 0) return "";
         if (type == nullptr || std::strlen(type) != 1 || basic_types.find(*type) == basic_types.npos)
             return fmt::format("Option \"{}\" is no boolean, number or text.", printable(name, longest_name));
-        if (sd_bus_message_skip(call, "v") < 0 || sd_bus_message_exit_container(call) < 0) return "";
+        bool too_long = false;
+        if (!skip_value(call, type, too_long)) return "";
+        if (too_long)
+            return fmt::format("Option \"{}\" has more than {} bytes.", printable(name, longest_name), longest_text);
+        if (sd_bus_message_exit_container(call) < 0) return "";
     }
     return "";
 }

@@ -7,12 +7,15 @@
 #include <utility>
 
 #include "bus/errors.hpp"
+#include "guest/printable.hpp"
 #include "names.hpp"
 #include "policy/machine_name.hpp"
 
 namespace cuda_nspawn::bus {
 
 namespace {
+
+constexpr std::size_t longest_word = 64;  // of the caller's own, in an error
 
 BusChanges to_bus(const std::vector<Change>& changes) {
     BusChanges list;
@@ -91,11 +94,11 @@ void Verbs::plan(PlanResult&& result, const std::string& machine, Options option
         request.without_policy = reader.take_bool("without_policy");
         reader.finish();
         if (verb != "attach" && verb != "detach")
-            throw error("InvalidArgs", fmt::format("Option \"verb\" is attach or detach, not \"{}\".", verb));
+            throw error("InvalidArgs",
+                        fmt::format("Option \"verb\" is attach or detach, not \"{}\".", printable(verb, longest_word)));
         if (request.detach && request.start) throw error("InvalidArgs", "Option \"start\" is of the verb attach.");
         if (text && request.without_policy)
             throw error("InvalidArgs", "Options \"policy\" and \"without_policy\" exclude each other.");
-        if (const auto wrong = machine_name_error(machine)) throw error("InvalidName", *wrong);
         if (text) {
             host_.rest();  // a text of 64 KiB may become a tree of 15 MiB
             request.policy = policy_of(host_.parse_policy(machine, *text));
@@ -162,7 +165,8 @@ void Verbs::self_test(TestAnswer&& result, const std::string& machine, Options o
         const std::string level = reader.take_string("level", "");
         reader.finish();
         if (!level.empty() && level != "quick" && level != "full")
-            throw error("InvalidArgs", fmt::format("Option \"level\" is quick or full, not \"{}\".", level));
+            throw error("InvalidArgs",
+                        fmt::format("Option \"level\" is quick or full, not \"{}\".", printable(level, longest_word)));
         std::optional<SelfTestLevel> wished;  // else the policy's
         if (!level.empty()) wished = level == "full" ? SelfTestLevel::full : SelfTestLevel::quick;
         const unsigned id = engine_.self_test(machine, wished);

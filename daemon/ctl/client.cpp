@@ -117,6 +117,12 @@ Json machine_json(const Value& machine, const Objects& objects) {
             {"jobs", running_jobs(text(machine, "Name"), objects)}};
 }
 
+bool selects(const GpuSelector& selector, const Value& gpu) {
+    if (const auto* index = std::get_if<GpuIndex>(&selector)) return get(gpu, "Index", 0) == index->value;
+    if (const auto* uuid = std::get_if<GpuUuid>(&selector)) return text(gpu, "Uuid") == uuid->value;
+    return text(gpu, "PciAddress") == std::get<GpuPciAddress>(selector).value;
+}
+
 Json gpu_json(const Value& gpu) {
     return {{"index", get(gpu, "Index", 0)},
             {"minor", get(gpu, "Minor", 0)},

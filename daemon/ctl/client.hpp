@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ctl/bus.hpp"
+#include "policy/policy.hpp"
 
 namespace cuda_nspawn::ctl {
 
@@ -36,6 +37,9 @@ Objects objects_of_running(Bus& bus);
 Value driver_properties(Bus& bus);
 // Of one machine, by name; its policy is read if the daemon does not know it. Throws BusError.
 Value machine_properties(Bus& bus, const std::string& name);
+
+// Whether that GPU's properties are what the selector names.
+bool selects(const GpuSelector& selector, const Value& gpu);
 
 // A property's text; "" where a daemon of another version has none.
 std::string text(const Value& properties, const std::string& name);

@@ -4,9 +4,7 @@
 
 namespace cuda_nspawn::ctl {
 
-Json holders_of(Bus& bus, const std::string& machine) {
-    // More than its worker has; less than a stopping unit has.
-    constexpr auto limit = std::chrono::seconds(35);
+Json holders_of(Bus& bus, const std::string& machine, std::chrono::microseconds limit) {
     const Value answer = bus.call(manager(), "ListHolders", {machine}, limit);
     auto list = Json::array();
     for (const Value& holder : answer.at(0))

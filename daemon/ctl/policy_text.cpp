@@ -6,6 +6,9 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <utility>
+
+#include "names.hpp"
 
 namespace cuda_nspawn::ctl {
 
@@ -37,6 +40,15 @@ std::variant<std::string, Diagnostic> read_policy_text(const std::string& path) 
     }
     if (text.size() > largest) return unreadable("it is larger than 1 MiB");
     return text;
+}
+
+Policy host_defaults() {
+    const std::string path = std::string(names::config_directory) + "/defaults.yaml";
+    const auto text = read_policy_text(path);
+    if (!std::holds_alternative<std::string>(text)) return {};
+    auto parsed = parse_defaults(path, std::get<std::string>(text));
+    auto* defaults = std::get_if<Policy>(&parsed);
+    return defaults == nullptr ? Policy{} : std::move(*defaults);
 }
 
 PolicyResult parse_policy_of(const std::string& path, const std::string& text, const std::string& machine,

@@ -99,7 +99,7 @@ void find_in_verdict(const Evidence& evidence, Findings& findings) {
                             .text = verdict.summary,
                             .evidence = checks.empty() ? std::vector<std::string>{verdict.summary} : checks,
                             .where = FixPlace::host,
-                            .fix = fmt::format("systemctl reload {}", our_unit(evidence.machine))});
+                            .fix = fresh(evidence)});
     find_obstacles(evidence, findings);
     if (!evidence.failure.empty())
         findings.push_back({.code = "step-failed",

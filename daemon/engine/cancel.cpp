@@ -34,7 +34,7 @@ void Engine::cancel(unsigned id) {
 // Whether what the running test says is an answer to that job: one that came later and takes no earlier verdict wants
 // another.
 bool Engine::is_tested_for(const Machine& machine, const Job& job) const {
-    return job.waits_for(machine.name) && job.options.test && (job.test_tried || !job.options.fresh);
+    return job.is_open_for(machine.name) && job.options.test && (job.test_tried || !job.options.fresh);
 }
 
 // What jobs wished that are no more, as far as it was not begun.
@@ -42,7 +42,7 @@ void Engine::withdraw(Machine& machine) const {
     if (!machine.start_wanted && !machine.test_asked) return;
     bool start = false, test = false;
     for (const auto& [id, job] : jobs_)
-        if (job.waits_for(machine.name)) {
+        if (job.is_open_for(machine.name)) {
             start = start || job.options.start;
             test = test || job.options.test;
         }

@@ -50,6 +50,8 @@ struct Job {
     std::vector<std::function<void(const Job&)>> on_ended;
     // What becomes of that machine ends it.
     bool waits_for(const std::string& name) const { return machine == name && state == JobState::running && !offline; }
+    // And may still end in one way or another.
+    bool is_open_for(const std::string& name) const { return waits_for(name) && !is_explained; }
 };
 
 // A wish that cannot be taken: `name` is the D-Bus error's last part ("NoSuchMachine"), what() the sentence.

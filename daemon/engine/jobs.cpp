@@ -69,9 +69,10 @@ Job& Engine::new_job(JobKind kind, const std::string& machine, const JobOptions&
     for (const auto& [id, job] : jobs_) {
         if (job.state != JobState::running) continue;
         ++running;
-        if (job.machine == machine) ++of_this_one;
+        // To close the door nobody waits behind who wants it opened.
+        if (job.machine == machine && (kind != JobKind::detach || job.kind == kind)) ++of_this_one;
     }
-    if (running >= running_limit || of_this_one >= running_limit_of_one)
+    if ((running >= running_limit && kind != JobKind::detach) || of_this_one >= running_limit_of_one)
         throw JobRefused("TooManyJobs",
                          fmt::format("{} jobs are running already, {} of them for machine \"{}\"; try again when some "
                                      "have ended.",
@@ -217,7 +218,7 @@ void Engine::holders(const std::string& name, Reply<Holders> reply) {
 
 void Engine::add_changes(const std::string& name, const std::vector<Change>& changes) {
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name)) job.changes.insert(job.changes.end(), changes.begin(), changes.end());
+        if (job.is_open_for(name)) job.changes.insert(job.changes.end(), changes.begin(), changes.end());
 }
 
 // Whether a running job still waits for something that is under way or about to be. May state its next wish.
@@ -228,8 +229,10 @@ bool Engine::outcome_is_open(const Machine& machine, const Job& job) const {
     const bool off = machine.policy->self_test == SelfTestLevel::off && job.kind != JobKind::self_test;
     if (!job.options.test || !machine.instance || off) return false;
     if (machine.testing || machine.test_wanted || machine.test_asked) return true;
-    const bool have_verdict = machine.verdict.result != VerdictResult::none;
-    return !job.test_tried && !(have_verdict && !job.options.fresh);
+    // What was wrong may have been mended in a way that nobody told us.
+    const bool is_good =
+        machine.verdict.result == VerdictResult::passed || machine.verdict.result == VerdictResult::degraded;
+    return !job.test_tried && (job.options.fresh || !is_good);
 }
 
 std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const Job& job) const {
@@ -269,7 +272,7 @@ std::pair<JobResult, std::string> Engine::outcome(const Machine& machine, const 
 void Engine::settle_jobs(Machine& machine) {
     std::vector<unsigned> ids;
     for (const auto& [id, job] : jobs_)
-        if (job.waits_for(machine.name) && !job.is_explained) ids.push_back(id);
+        if (job.is_open_for(machine.name)) ids.push_back(id);
     for (const unsigned id : ids) {
         Job& job = jobs_.at(id);
         if (!generation_pending() && !job.applied) {

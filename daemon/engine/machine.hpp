@@ -82,7 +82,8 @@ struct Machine {
     Step failed_step = Step::none;
     std::optional<State> told;  // attached or detached, as the journal has it of this instance
     std::string image_told;     // what it has of the image
-    Findings findings = {};     // of the last diagnosis; none since something has begun that may mend it
+    std::string obstacles_told;
+    Findings findings = {};  // of the last diagnosis; none since something has begun that may mend it
 
     bool on_hold = false;  // the plan is not final: nothing is given or taken
 

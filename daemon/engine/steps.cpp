@@ -32,7 +32,7 @@ void Engine::begin(Machine& machine, Step step) {
     const std::string name = machine.name;
     machine.under_way = step;
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name) && !job.is_explained) tell_of_step(machine, job);
+        if (job.is_open_for(name)) tell_of_step(machine, job);
     if (step == Step::expose || step == Step::grant || step == Step::mount) machine.disturbed = true;
     switch (step) {
         case Step::none:
@@ -168,8 +168,10 @@ void Engine::on_looked(const std::string& name, Looked looked) {
         if (machine.guest_warnings != warnings)
             for (const std::string& warning : warnings) observer_.message({Event::guest_warning, name, warning});
         machine.guest_warnings = std::move(warnings);
-        if (const std::string text = machine.planned.obstacles.text(); !text.empty())
-            observer_.message({Event::machine_blocked, name, text});
+        const std::string obstacles = machine.planned.obstacles.text();
+        if (machine.obstacles_told != obstacles && !obstacles.empty())
+            observer_.message({Event::machine_blocked, name, obstacles});
+        machine.obstacles_told = obstacles;
     }
     step_done(name, Step::look, looked.failure);
 }
@@ -206,9 +208,9 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
     }
     // Nobody waits for the journal, but a guest that is given something for the next step.
     const bool gives = !plan.nodes.empty();
-    if (!gives) tell_changes(name, plan, exposed.changes);
+    if (!gives) tell_changes(machine, plan, exposed.changes);
     step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
-    if (gives) tell_changes(name, plan, exposed.changes);
+    if (gives) tell_changes(machine, plan, exposed.changes);
 }
 
 void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,
@@ -220,8 +222,11 @@ void Engine::on_granted(const std::string& name, const Instance& instance, const
     else if (same_instance)
         machine.granted.reset();  // a failure does not say that nothing was set
     if (same_instance) remember(machine);
-    add_changes(name, granted.changes);
-    tell_rules(machine, granted.changes);
+    // With a failure they are what was wished, and not what is.
+    if (granted.failure.empty()) {
+        add_changes(name, granted.changes);
+        tell_rules(machine, granted.changes);
+    }
     step_done(name, Step::grant, same_instance ? granted.failure : "", machine.wanted_nodes() == nodes);
 }
 
@@ -265,7 +270,7 @@ void Engine::on_started(const std::string& name, const std::string& failure) {
 SelfTestLevel Engine::asked_level(const Machine& machine) const {
     std::optional<SelfTestLevel> asked;
     for (const auto& [id, job] : jobs_)
-        if (job.waits_for(machine.name) && job.options.test)
+        if (job.is_open_for(machine.name) && job.options.test)
             asked = std::max(asked, std::optional(job.level.value_or(machine.policy->self_test)));
     const SelfTestLevel level = asked.value_or(machine.policy->self_test);
     return level == SelfTestLevel::off ? SelfTestLevel::quick : level;
@@ -274,7 +279,7 @@ SelfTestLevel Engine::asked_level(const Machine& machine) const {
 // Jobs that wait for a test state their wish once more.
 void Engine::test_again(const std::string& name) {
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name)) job.test_tried = false;
+        if (job.is_open_for(name)) job.test_tried = false;
 }
 
 // It says nothing of what the machine is now.
@@ -292,7 +297,7 @@ void Engine::begin_test(Machine& machine) {
     const std::string name = machine.name;
     const SelfTestLevel level = asked_level(machine);
     for (auto& [id, job] : jobs_)
-        if (job.waits_for(name) && job.options.test) {
+        if (job.is_open_for(name) && job.options.test) {
             job.test_tried = true;
             tell(job, testing_text, 0);
         }
@@ -334,6 +339,7 @@ void Engine::on_tested(const std::string& name, const Instance& instance, const 
         machine.verdict.summary = fmt::format("failed: isolation: {}", tested.violations.front());
     }
     machine.tested_usec = ports_.now_usec();
+    for (auto& [id, job] : jobs_) job.test_tried = job.test_tried || is_tested_for(machine, job);
     const bool good = machine.verdict.result == VerdictResult::passed;
     if (good) machine.findings.clear();
     tell_verdict(machine);

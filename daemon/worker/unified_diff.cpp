@@ -51,7 +51,7 @@ public:
                 at(diagonal) = x;
             }
             history_.push_back(reach);
-            if (at(size(before_) - size(after_)) >= size(before_) && std::abs(size(before_) - size(after_)) <= edits)
+            if (std::abs(size(before_) - size(after_)) <= edits && at(size(before_) - size(after_)) >= size(before_))
                 return trace(edits, most);
         }
         return std::nullopt;

@@ -239,7 +239,7 @@ TEST_F(BusApi, a_failed_verdict_is_an_error_of_a_waiting_attach_and_an_answer_of
     const Failure failure = failure_of([&] { call<ObjectPath, Changes>("Attach", "a", options); });
     EXPECT_EQ(failure.name, "org.cudanspawn1.Error.Failed");
     EXPECT_EQ(failure.text,
-              "failed: init: cuInit: 999. On the host: systemctl reload cuda-nspawn@a.service [self-test-failed]");
+              "failed: init: cuInit: 999. On the host: cuda-nspawnctl attach --fresh --test a [self-test-failed]");
     const auto [job, verdict, summary] =
         call<ObjectPath, std::string, std::string>("SelfTest", "a", Options{{"wait", sdbus::Variant(true)}});
     EXPECT_EQ(verdict, "failed");

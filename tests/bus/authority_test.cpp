@@ -149,6 +149,8 @@ TEST_F(BusAuthority, options_that_no_method_has_are_refused_before_they_are_look
     EXPECT_THAT(
         refusal(user.call("Refresh", "a{sv}", 1, std::string(1 << 20, 'x').c_str(), "b", 1)),
         ::testing::AllOf(HasSubstr("no name has more than 64 characters"), ::testing::SizeIs(::testing::Lt(200))));
+    EXPECT_EQ(refusal(user.call("Plan", "sa{sv}", "a", 1, "policy", "s", std::string(1 << 20, '#').c_str())),
+              "Option \"policy\" has more than 65536 bytes.");
     EXPECT_THAT(polkit->questions(), IsEmpty());
 }
 

@@ -38,11 +38,11 @@ Gives two guests of different distributions their GPUs, by one command each, and
 END
         test) cat <<'END' ;;
 usage: tests/lab test [--from ARCHIVE] [SUITE…]
-Runs the named suites in the lab, or all: unit, bus, fuzz, style, tidy, asan, and the programs in tests/system. The suite package
-gets a host of its own, in which nothing was installed, and the suite ansible three, which trees with the ansible-core of
-two releases work on. The suite driver wants NVIDIA's packages, from non-free on the mirror; the trees with them are made
-once and take 3 GB in the cache. Only when it is named: late, the bus tests with messages that come late at random.
-Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
+Runs the named suites in the lab, or all: style, unit, bus and fuzz (with sanitizers), tidy, and the programs in tests/system,
+some side by side. The suite package gets a host of its own, in which nothing was installed, and the suite ansible three,
+which trees with the ansible-core of two releases work on. The suite driver wants NVIDIA's packages, from non-free on the
+mirror; the trees with them are made once and take 3 GB in the cache. Only when it is named: late, the bus tests without
+sanitizers and with messages that come late at random. Ends with 0 if all passed. Uses the lab that is up, else one for the purpose.
 END
         soak) cat <<'END' ;;
 usage: tests/lab soak [ROUNDS [CASE…]]

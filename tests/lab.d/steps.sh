@@ -43,8 +43,8 @@ step_start() {
     step_pids+=($!) step_titles+=("$title") step_logs+=("$log") step_begins+=("$(now_ms)")
 }
 
-# What to do when a step ended well, called with title and log; suites print their closing line by it.
-step_ended_well() { :; }
+# Called when a step ended, with title, log and exit status. Suites print their closing line by it, and start what is next.
+step_ended() { :; }
 
 step_line() {    # MARK TITLE REST
     [ -t 2 ] && printf '\r\033[K' >&2
@@ -74,7 +74,7 @@ steps_progress() {    # RUNNING-INDEXES…
 }
 
 steps_finish() {
-    local i status running
+    local i title log took status running
     steps_failed=()
     steps_shown=$(now_ms) steps_shown_first=$steps_shown
     while [ ${#step_pids[@]} -gt 0 ]; do
@@ -84,19 +84,20 @@ steps_finish() {
                 running+=("$i")
                 continue
             fi
-            status=0
+            title=${step_titles[i]} log=${step_logs[i]} took=$(seconds_since "${step_begins[i]}") status=0
             wait "${step_pids[i]}" 2>/dev/null || status=$?
+            # All of them, since what is started next takes the index that is free at the end of each.
+            unset "step_pids[i]" "step_titles[i]" "step_logs[i]" "step_begins[i]"
             if [ $status -eq 0 ]; then
-                step_line '✓' "${step_titles[i]}" "$(seconds_since "${step_begins[i]}")"
-                step_ended_well "${step_titles[i]}" "${step_logs[i]}"
+                step_line '✓' "$title" "$took"
             else
-                step_line '✗' "${step_titles[i]}" "$(seconds_since "${step_begins[i]}")"
-                step_failure "${step_titles[i]}" "${step_logs[i]}" "$status"
-                steps_failed+=("${step_titles[i]}")
+                step_line '✗' "$title" "$took"
+                step_failure "$title" "$log" "$status"
+                steps_failed+=("$title")
             fi
-            unset "step_pids[i]"
+            step_ended "$title" "$log" $status
         done
-        [ ${#running[@]} -eq 0 ] && continue
+        [ ${#running[@]} -gt 0 ] || continue
         steps_progress "${running[@]}"
         # Short steps should not wait for us, long ones should not be watched closely.
         if [ $(($(now_ms) - steps_shown_first)) -lt 3000 ]; then sleep 0.03; else sleep 0.2; fi

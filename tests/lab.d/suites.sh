@@ -1,10 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # the pieces of tests/lab share its variables
 # Suites: what `test` runs in the lab's host.
 #
-#   unit, bus, fuzz  ctest, by label; fuzz gives every parser the files of tests/fuzz/corpus
+#   unit, bus, fuzz  tests/lab.d/ctest: tests and daemon with sanitizers; fuzz gives every parser the files of tests/fuzz/corpus
 #   style, tidy    tests/lab.d/style and tidy: format, linters; clang-tidy
-#   asan           unit, bus and fuzz once more, with sanitizers
-#   late           bus once more, with late messages; runs only when it is named
+#   late           bus without sanitizers and with late messages; runs only when it is named
 #   package        tests/system/package, in a fresh host, with the package made of what the lab has built
 #   ansible        tests/system/ansible, in the lab's host, for three fresh ones, with that package
 #   others         programs tests/system/NAME; the last line each prints is its closing line, `NAME: N passed, N failed`
@@ -16,7 +15,7 @@ system_suites() {
     done
 }
 
-house_suites=(unit bus fuzz style tidy asan late)
+house_suites=(style unit bus fuzz tidy late)
 
 # Those that look for what a fast or slow machine might meet one day.
 named_only=(late)
@@ -70,10 +69,16 @@ run_ansible() (
             inside env BUILD_DIR=/build LAB_CONTROLLERS="$controllers" /src/tests/system/ansible
 )
 
+# Compilers and clang-tidy take what the system suites beside them leave, whose guests and daemons have sessions of their own.
+spare() { inside setsid sh -c 'echo 19 >/proc/self/autogroup; exec nice -n 19 "$@"' sh "$@"; }
+
 run_suite() {
+    local kind
+    for kind in $(roots_of_suites "$1"); do make_root "$kind" || return 1; done    # waits for who is already at it
     case $1 in
-        unit | bus | fuzz) inside ctest --test-dir /build --label-regex "^$1\$" --no-tests=error --output-on-failure ;;
-        style | tidy | asan | late) inside nice -n 5 "/src/tests/lab.d/$1" /build ;;
+        unit | bus | fuzz) spare /src/tests/lab.d/ctest build /build && inside /src/tests/lab.d/ctest run /build "$1" ;;
+        style | tidy) spare "/src/tests/lab.d/$1" /build ;;
+        late) inside nice -n 5 /src/tests/lab.d/late /build ;;
         package) package_as_built && in_fresh_host inside env BUILD_DIR=/build /src/tests/system/package ;;
         ansible) package_as_built && run_ansible ;;
         *) inside env BUILD_DIR=/build "/src/tests/system/$1" ;;
@@ -104,21 +109,38 @@ closing_line() {    # TITLE LOG
     say "  ${line:-(no closing line in $2)}"
 }
 
-# Those that leave the host alone run side by side, and beside them the trees are made that others want; system suites
-# start and stop machines there, one after another.
+# Four lanes, in each of which one suite comes after the other: tests that ctest runs; clang-tidy; those that start and stop
+# machines in the lab's host; those with hosts of their own. Beside them the trees are made that others want.
+lane_of() {    # SUITE
+    if [ "$1" = tidy ]; then echo 1
+    elif is_house_suite "$1"; then echo 0
+    elif is_fresh_suite "$1"; then echo 3
+    else echo 2
+    fi
+}
+
 run_suites() {    # SUITE…
-    local suite kinds failed=()
-    # Called by steps_finish.
-    # shellcheck disable=SC2317
-    step_ended_well() { [[ $1 == root\ * ]] || closing_line "$@"; }
+    local suite kinds lane lanes=('' '' '' '')
     mapfile -t kinds < <(roots_of_suites "$@")
     start_roots "${kinds[@]}"
     for suite; do
-        if is_house_suite "$suite"; then step_start "$suite" run_suite "$suite"; fi
+        lane=$(lane_of "$suite")
+        lanes[lane]+=" $suite"
     done
-    steps_finish || failed+=("${steps_failed[@]}")
-    for suite; do
-        is_house_suite "$suite" || step "$suite" run_suite "$suite" || failed+=("$suite")
-    done
-    [ ${#failed[@]} -eq 0 ] || { say "lab: failed: ${failed[*]}"; return 1; }
+    start_next_of() {    # LANE
+        local waiting
+        read -ra waiting <<<"${lanes[$1]}"
+        [ ${#waiting[@]} -gt 0 ] || return 0
+        lanes[$1]=${waiting[*]:1}
+        step_start "${waiting[0]}" run_suite "${waiting[0]}"
+    }
+    # Called by steps_finish.
+    # shellcheck disable=SC2317
+    step_ended() {    # TITLE LOG STATUS
+        [[ $1 != root\ * ]] || return 0
+        [ "$3" -ne 0 ] || closing_line "$1" "$2"
+        start_next_of "$(lane_of "$1")"
+    }
+    for lane in "${!lanes[@]}"; do start_next_of "$lane"; done
+    steps_finish || { say "lab: failed: ${steps_failed[*]}"; return 1; }
 }

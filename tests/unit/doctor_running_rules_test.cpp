@@ -100,7 +100,7 @@ TEST(DoctorRunningRules, pass_on_a_failed_self_test) {
     EXPECT_EQ(finding.text, "failed: init: cuInit: 999");
     EXPECT_THAT(finding.evidence, ElementsAre("init: failed: cuInit: 999"));
     EXPECT_EQ(finding.where, FixPlace::host);
-    EXPECT_EQ(finding.fix, "systemctl reload cuda-nspawn@trainer.service");
+    EXPECT_EQ(finding.fix, "cuda-nspawnctl attach --fresh --test trainer");
 }
 
 TEST(DoctorRunningRules, know_a_self_test_without_a_verdict) {
@@ -112,7 +112,7 @@ TEST(DoctorRunningRules, know_a_self_test_without_a_verdict) {
     EXPECT_EQ(finding.severity, FindingSeverity::error);
     EXPECT_EQ(finding.text, evidence.verdict.summary);
     EXPECT_THAT(finding.evidence, ElementsAre(evidence.verdict.summary));
-    EXPECT_EQ(finding.fix, "systemctl reload cuda-nspawn@trainer.service");
+    EXPECT_EQ(finding.fix, "cuda-nspawnctl attach --fresh --test trainer");
     EXPECT_EQ(in_verdict(evidence).size(), 1u);
 }
 

@@ -145,6 +145,31 @@ TEST_F(EngineJobs, attach_of_a_running_machine_takes_the_verdict_that_is_there) 
     EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
 }
 
+TEST_F(EngineJobs, a_verdict_that_was_bad_is_no_answer_to_who_asks_anew) {
+    prepare();
+    engine.attach("a", {true, true, false});
+    ports.answer_all("test");
+    std::get<Reply<Tested>>(ports.take("test").reply)(ports.failed());
+    ports.answer_all();
+    ports.log.clear();
+    const unsigned id = engine.attach("a", {true, true, false});
+    ports.answer_all();
+    EXPECT_THAT(ports.log, Contains("test a"));
+    EXPECT_EQ(job(id).text, "passed: 1 GPU, 42 ms");
+}
+
+TEST_F(EngineJobs, a_bad_verdict_is_the_answer_to_all_who_waited_for_the_test) {
+    prepare();
+    const unsigned first = engine.attach("a", {true, true, false});
+    ports.answer_all("test");
+    const unsigned second = engine.attach("a", {true, true, false});
+    std::get<Reply<Tested>>(ports.take("test").reply)(ports.failed());
+    ports.answer_all();
+    EXPECT_EQ(job(first).text, "failed: init: cuInit: 999");
+    EXPECT_EQ(job(second).text, "failed: init: cuInit: 999");
+    EXPECT_EQ(std::count(ports.log.begin(), ports.log.end(), "test a"), 1);
+}
+
 TEST_F(EngineJobs, fresh_looks_at_everything_and_tests_again) {
     run();
     const unsigned id = engine.attach("a", {false, true, true});
@@ -314,12 +339,23 @@ TEST_F(EngineJobs, too_many_running_jobs_are_refused_and_take_nothing_from_those
     for (int i = 0; i < 17; ++i) policies.push_back(make_policy("m" + std::to_string(i)));
     set_policies(policies);
     for (int i = 0; i < 4096; ++i) engine.attach("m" + std::to_string(i / 256), {});
-    EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "TooManyJobs");
-    EXPECT_EQ(refusal([&] { engine.detach("m16"); }), "TooManyJobs") << "the limit of all";
+    EXPECT_EQ(refusal([&] { engine.attach("m0", {}); }), "TooManyJobs");
+    EXPECT_EQ(refusal([&] { engine.attach("m16", {}); }), "TooManyJobs") << "the limit of all";
     EXPECT_EQ(job(1).state, JobState::running);
     ports.answer_all();
     EXPECT_EQ(job(4096).result, JobResult::done);
-    EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "");
+    EXPECT_EQ(refusal([&] { engine.attach("m0", {}); }), "");
+}
+
+TEST_F(EngineJobs, jobs_that_open_the_door_keep_nobody_from_closing_it) {
+    engine.set_driver(make_driver());
+    std::vector<Policy> policies;
+    for (int i = 0; i < 16; ++i) policies.push_back(make_policy("m" + std::to_string(i)));
+    set_policies(policies);
+    for (int i = 0; i < 4096; ++i) engine.attach("m" + std::to_string(i / 256), {});
+    for (int i = 0; i < 256; ++i) EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "") << i;
+    EXPECT_EQ(refusal([&] { engine.detach("m0"); }), "TooManyJobs") << "it is being closed";
+    EXPECT_EQ(job(1).result, JobResult::superseded);
 }
 
 TEST_F(EngineJobs, the_jobs_of_one_machine_leave_room_for_others) {

@@ -16,6 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::make_policy;
 using ::testing::Not;
+using namespace std::string_literals;
 
 // --- the list --------------------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ TEST(JournalFields, are_what_an_event_has) {
 }
 
 TEST(JournalFields, stay_one_line_and_one_field_whatever_a_guest_says) {
-    const std::string hostile("a\nMESSAGE_ID=0\n\0\x1b[2K\xff", 24);
+    const std::string hostile = "a\nMESSAGE_ID=0\n\0\x1b[2K\xff"s;
     for (const std::string& field :
          journal_fields({Event::job_failed, "trainer", hostile, {.verdict = hostile, .finding = hostile}}))
         EXPECT_TRUE(std::ranges::none_of(field, [](unsigned char byte) { return byte < ' '; })) << field;
@@ -178,6 +179,16 @@ TEST_F(Story, of_a_failure_names_its_cause) {
     EXPECT_EQ(told(Event::job_failed).fields.finding, machine().findings.at(0).code);
     EXPECT_EQ(told(Event::job_failed).fields.job, std::to_string(id));
     EXPECT_THAT(told(Event::job_failed).text, HasSubstr(machine().findings.at(0).code));
+}
+
+TEST_F(Story, of_a_machine_that_is_blocked_from_the_beginning) {
+    engine.set_driver({});
+    engine.set_policies({{"a", make_policy("a")}});
+    ports.answer_all();
+    engine.attach("a", {});
+    ports.answer_all();
+    EXPECT_THAT(events(), Not(Contains("exposure-removed"))) << "there was none before";
+    EXPECT_EQ(std::ranges::count(events(), "machine-blocked"), 1) << "what was said is not said again";
 }
 
 TEST_F(Story, of_a_policy_that_is_wrong_and_then_gone) {

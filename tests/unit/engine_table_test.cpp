@@ -161,7 +161,7 @@ granting            passed+   passed+   passed+   passed+   detached+ passed+
 mounting            passed+   passed+   passed+   passed+   detached+ passed+
 testing             passed+   passed+   passed+   passed+   detached+ passed+
 passed              passed+   passed+   passed+   passed+   detached+ passed+
-bad                 bad+      bad+      bad-      passed+   detached+ passed+
+bad                 bad+      bad+      passed+   passed+   detached+ passed+
 untested            untested+ untested+ untested+ untested+ detached+ passed+
 detached            passed+   passed+   passed+   passed+   detached+ detached!
 ending              ready+    passed+   ready+    ready+    ready+    ready!

@@ -136,12 +136,10 @@ TEST_F(Serve, a_client_that_goes_away_or_does_not_read_is_let_go) {
         write(gone, "a");
         if (finished) ::shutdown(gone.get(), SHUT_WR);
     }
+    // On a busy machine its time may be up while it still writes; it is let go all the same.
     const FileDescriptor deaf = connect();
-    std::thread talk([&] {
-        write(deaf, std::string(1 << 22, 'x'));
-        ::shutdown(deaf.get(), SHUT_WR);
-    });
-    talk.join();
+    const std::string much(1 << 22, 'x');
+    if (::send(deaf.get(), much.data(), much.size(), MSG_NOSIGNAL) > 0) ::shutdown(deaf.get(), SHUT_WR);
     EXPECT_EQ(ask("b"), "did b\n");
 }
 

@@ -57,6 +57,12 @@ TEST(UnifiedDiff, what_differs_everywhere_is_done_in_bounded_time) {
     EXPECT_THAT(diff, HasSubstr("@@ -1,100000 +1,100001 @@\n-1\n"));
 }
 
+TEST(UnifiedDiff, a_long_file_that_comes_or_goes_is_all_there) {
+    const std::string all = numbered(1, 1'000);
+    EXPECT_THAT(unified_diff("/a", std::nullopt, all), HasSubstr("@@ -0,0 +1,1000 @@\n+1\n"));
+    EXPECT_THAT(unified_diff("/a", all, std::nullopt), HasSubstr("@@ -1,1000 +0,0 @@\n-1\n"));
+}
+
 TEST(UnifiedDiff, a_nul_byte_is_no_text) {
     EXPECT_TRUE(is_text("# Generated\n"));
     EXPECT_FALSE(is_text(std::string_view("a\0b", 3)));

@@ -3,13 +3,14 @@
 # a daemon that runs for the names of machines, GPUs and jobs.
 
 _cuda_nspawnctl() {
-    local line
+    local line word=${COMP_WORDS[COMP_CWORD]}
+    [ "$word" != = ] || word=    # of --option=, which bash takes apart
     COMPREPLY=()
     while IFS= read -r line; do
         case $line in
             :files)
                 compopt -o filenames 2>/dev/null
-                mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+                mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "$word")
                 ;;
             *) COMPREPLY+=("$line") ;;
         esac

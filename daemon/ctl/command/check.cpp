@@ -7,7 +7,6 @@
 #include "ctl/command/commands.hpp"
 #include "ctl/output.hpp"
 #include "ctl/policy_text.hpp"
-#include "names.hpp"
 
 namespace cuda_nspawn::ctl {
 
@@ -17,31 +16,13 @@ using Diagnostics = std::vector<Diagnostic>;
 
 bool is_defaults(const std::string& path) { return std::filesystem::path(path).filename() == "defaults.yaml"; }
 
-// The host's, which count for every policy; what is wrong with them is told where they are checked themselves.
-Policy host_defaults() {
-    const std::string path = std::string(names::config_directory) + "/defaults.yaml";
-    const auto text = read_policy_text(path);
-    if (!std::holds_alternative<std::string>(text)) return {};
-    auto parsed = parse_defaults(path, std::get<std::string>(text));
-    auto* defaults = std::get_if<Policy>(&parsed);
-    return defaults == nullptr ? Policy{} : std::move(*defaults);
-}
-
-bool is_there(const GpuSelector& selector, const Objects& objects) {
-    return std::ranges::any_of(objects.all("Gpu"), [&](const auto& entry) {
-        const Value& gpu = *entry.second;
-        if (const auto* index = std::get_if<GpuIndex>(&selector)) return gpu.at("Index") == index->value;
-        if (const auto* uuid = std::get_if<GpuUuid>(&selector)) return gpu.at("Uuid") == uuid->value;
-        return gpu.at("PciAddress") == std::get<GpuPciAddress>(selector).value;
-    });
-}
-
 // The policy may be for another host, so this is no error.
 Json missing_gpus(const Policy& policy, const Objects& objects) {
     auto warnings = Json::array();
     if (objects.all("Gpu").empty()) return warnings;
     for (const GpuSelector& selector : policy.gpus)
-        if (!is_there(selector, objects))
+        if (std::ranges::none_of(objects.all("Gpu"),
+                                 [&](const auto& entry) { return selects(selector, *entry.second); }))
             warnings.push_back(
                 fmt::format("This host has no GPU {}: cuda-nspawnctl gpus shows what it has.", to_string(selector)));
     return warnings;

@@ -44,10 +44,10 @@ struct Kept {
 };
 
 // Detaching worked, whatever becomes of the question.
-Kept who_keeps_it(Bus& bus, const std::string& machine) {
+Kept who_keeps_it(Bus& bus, const std::string& machine, std::chrono::microseconds limit) {
     Kept kept;
     try {
-        kept.holders = holders_of(bus, machine);
+        kept.holders = holders_of(bus, machine, limit);
         for (const Json& holder : kept.holders)
             kept.sentences.push_back(fmt::format(
                 "still open in pid {} ({}): {}: it keeps the GPU until it closes it "
@@ -74,9 +74,11 @@ void tell_systemd_who(const std::string& machine, std::vector<std::string> sente
 int detach(const Arguments& arguments) {
     const std::string& machine = arguments.machine();
     const bool by_unit = arguments.has("unless-stopping");
+    const bool offline = arguments.has("offline");
+    if (by_unit && offline)
+        throw WrongUsage{"--offline is for a machine that does not run, --unless-stopping for one that does."};
     Bus bus;
     if (by_unit && has_nothing_to_take(bus, machine)) return 0;
-    const bool offline = arguments.has("offline");
     const Options options = offline ? Options{{"offline", true}} : Options{{"wait", true}, {"by_unit", by_unit}};
     const Json changes = changes_json(call_job(bus, "Detach", machine, options).at(1));
     if (!wants_json(arguments)) print_changes(changes);
@@ -84,7 +86,8 @@ int detach(const Arguments& arguments) {
     const Value properties = offline ? Value::object() : machine_properties(bus, machine);
     Kept kept;
     if (text(properties, "State") == "detached") {
-        kept = who_keeps_it(bus, machine);
+        // A unit that stops is killed after ten seconds.
+        kept = who_keeps_it(bus, machine, by_unit ? std::chrono::seconds(5) : time_to_ask);
         tell_systemd_who(machine, kept.sentences);
     }
     if (!print_json(arguments, {{"machine", machine},

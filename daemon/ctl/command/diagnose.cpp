@@ -38,6 +38,8 @@ void print_what_fits(Bus& bus) {
 }  // namespace
 
 int diagnose(const Arguments& arguments) {
+    if (arguments.has("library-path") && !arguments.has("program"))
+        throw WrongUsage{"--library-path is what --program is run with; name the program."};
     Options options;
     if (arguments.has("program")) options["program"] = arguments.value("program");
     if (arguments.has("library-path")) options["library_path"] = arguments.value("library-path");

@@ -6,28 +6,32 @@
 #include "ctl/command/commands.hpp"
 #include "ctl/output.hpp"
 #include "ctl/show.hpp"
+#include "policy/gpu_selector.hpp"
 
 namespace cuda_nspawn::ctl {
 
 namespace {
 
-bool is_named(const Json& gpu, const std::string& word) {
-    return gpu["uuid"] == word || gpu["pci_address"] == word || word == fmt::format("{}", gpu["index"].get<unsigned>());
+// A word is what a policy may have, in any of its forms.
+bool is_named(const Value& gpu, const std::string& word) {
+    const auto parsed = parse_gpu_selector(word);
+    const auto* selector = std::get_if<GpuSelector>(&parsed);
+    return selector != nullptr && selects(*selector, gpu);
 }
 
-std::vector<Json> in_order(const Objects& objects) {
-    std::vector<Json> gpus;
-    for (const auto& [path, gpu] : objects.all("Gpu")) gpus.push_back(gpu_json(*gpu));
-    std::ranges::sort(gpus, {}, [](const Json& gpu) { return gpu["index"].get<unsigned>(); });
+std::vector<const Value*> in_order(const Objects& objects) {
+    std::vector<const Value*> gpus;
+    for (const auto& [path, gpu] : objects.all("Gpu")) gpus.push_back(gpu);
+    std::ranges::sort(gpus, {}, [](const Value* gpu) { return gpu->at("Index").get<unsigned>(); });
     return gpus;
 }
 
 // Those that are named; all if none is.
-Json wanted(const std::vector<Json>& gpus, const std::vector<std::string>& words) {
+Json wanted(const std::vector<const Value*>& gpus, const std::vector<std::string>& words) {
     auto list = Json::array();
-    for (const Json& gpu : gpus)
-        if (words.empty() || std::ranges::any_of(words, [&](const std::string& word) { return is_named(gpu, word); }))
-            list.push_back(gpu);
+    for (const Value* gpu : gpus)
+        if (words.empty() || std::ranges::any_of(words, [&](const std::string& word) { return is_named(*gpu, word); }))
+            list.push_back(gpu_json(*gpu));
     return list;
 }
 
@@ -35,10 +39,11 @@ Json wanted(const std::vector<Json>& gpus, const std::vector<std::string>& words
 
 int gpus(const Arguments& arguments) {
     Bus bus;
-    const std::vector<Json> all = in_order(get_objects(bus));
+    const Objects objects = get_objects(bus);
+    const std::vector<const Value*> all = in_order(objects);
     int status = 0;
     for (const std::string& word : arguments.words)
-        if (std::ranges::none_of(all, [&](const Json& gpu) { return is_named(gpu, word); })) {
+        if (std::ranges::none_of(all, [&](const Value* gpu) { return is_named(*gpu, word); })) {
             fmt::print(stderr, "This host has no GPU \"{}\". cuda-nspawnctl gpus shows all.\n", harmless(word));
             status = 1;
         }

@@ -1,4 +1,7 @@
 // cuda-nspawnctl plan
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <stdexcept>
 
 #include "ctl/command/commands.hpp"
@@ -9,18 +12,33 @@ namespace cuda_nspawn::ctl {
 
 namespace {
 
-std::string policy_text(const std::string& path) {
+// Mistakes are told of the file that was given; the daemon, which decides, would tell them of the machine's.
+std::string policy_text(const std::string& path, const std::string& machine) {
     const auto text = read_policy_text(path);
     if (const auto* unreadable = std::get_if<Diagnostic>(&text)) throw std::runtime_error(to_string(*unreadable));
+    const auto result = parse_policy_of(path, std::get<std::string>(text), machine, host_defaults());
+    if (const auto* diagnostics = std::get_if<std::vector<Diagnostic>>(&result)) {
+        std::vector<std::string> sentences;
+        for (const Diagnostic& one : *diagnostics) sentences.push_back(to_string(one));
+        throw std::runtime_error(fmt::format("{}", fmt::join(sentences, "\n")));
+    }
     return std::get<std::string>(text);
 }
 
 Options options_of(const Arguments& arguments) {
+    if (arguments.has("detach") && arguments.has("start"))
+        throw WrongUsage{"--start is for attaching, not for --detach."};
+    if (arguments.has("policy") && arguments.has("without-policy"))
+        throw WrongUsage{"--policy and --without-policy contradict each other."};
     Options options{{"diff", true}};
     if (arguments.has("detach")) options["verb"] = "detach";
     if (arguments.has("start")) options["start"] = true;
     if (arguments.has("without-policy")) options["without_policy"] = true;
-    if (arguments.has("policy")) options["policy"] = policy_text(arguments.value("policy"));
+    if (arguments.has("policy")) {
+        // Once: standard input is at its end when a daemon that went away is asked again.
+        static const std::string text = policy_text(arguments.value("policy"), arguments.machine());
+        options["policy"] = text;
+    }
     return options;
 }
 

@@ -149,7 +149,7 @@ a_machine_in_which_cuda_does_not_work_fails_with_cause_and_remedy() {
     _recap host-2 "$said" failed=1
     _recap host-3 "$said" failed=1
     has "what it says of host-2" "$said" "trainer: the policy of machine trainer names GPU index 7" "In the policy: gpus: all [gpu-not-found]"
-    has "what it says of host-3" "$said" "trainer: failed: kernel: " "On the host: systemctl reload cuda-nspawn@trainer.service [self-test-failed]"
+    has "what it says of host-3" "$said" "trainer: failed: kernel: " "On the host: cuda-nspawnctl attach --fresh --test trainer [self-test-failed]"
 }
 
 # A verdict that was not good is not taken again.

@@ -31,7 +31,7 @@ status_tells_all_of_a_machine() {
     printed=$(LC_ALL=C.UTF-8 cuda-nspawnctl status "$guest")
     _is_plain status "$printed"
     has status "$printed" "● $guest: attached" "Policy: $policies/$guest.yaml" "Unit: $(unit_of "$guest")" "GPU: 0 " "($(gpu_field 0 uuid))" \
-        "Driver: $(property "$guest" Generation)" "Verdict: passed: 1 GPU" " ago)" "init "
+        "Driver: $(property "$guest" Generation)" "Verdict: passed: 1 GPU" " UTC; " "init "
     has "the journal in it" "$printed" "cuda-nspawnd[" "$guest: attach done"
     lacks "of another locale" "$(LC_ALL=C cuda-nspawnctl status "$guest" | head -n 1)" ●
     same "so many lines" "$(cuda-nspawnctl status -n2 --json "$guest" | _from_json 'len(d[0]["journal"])')" 2

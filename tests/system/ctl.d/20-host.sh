@@ -11,6 +11,7 @@ gpus_are_a_table_with_their_machines() {
     has "the first" "$(grep "$uuid" <<<"$printed")" "$guest"
     same "all of them" "$(cuda-nspawnctl gpus --no-legend | wc -l)" "$gpus"
     same "by UUID" "$(cuda-nspawnctl gpus --json "$uuid" | _from_json '[g["index"] for g in d], d[0]["machines"]')" "([0], ['$idle', '$guest'])"
+    same "as nvidia-smi has it" "$(cuda-nspawnctl gpus --json "0000$(cuda-nspawnctl gpus --json 0 | _from_json 'd[0]["pci_address"].upper()')" | _from_json 'd[0]["uuid"]')" "$uuid"
     same "by index" "$(cuda-nspawnctl gpus --json 0 | _from_json 'd[0]["uuid"]')" "$uuid"
     has "one that is not there" "$(refused cuda-nspawnctl gpus 77 2>&1)" 'no GPU "77"'
 }

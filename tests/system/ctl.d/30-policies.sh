@@ -80,6 +80,7 @@ plan_shows_the_diff_of_each_file_for_a_policy_that_is_not_in_place() {
     has "on a terminal" "$(_terminal "echo 'gpus: [1]' | TERM=xterm cuda-nspawnctl plan --policy - $guest")" "${escape}[1;32m+" "${escape}[1;31m-"
     has "without a policy" "$(refused cuda-nspawnctl plan --without-policy "$guest")" "remove "
     has "of a machine without one" "$(echo 'gpus: [1]' | refused cuda-nspawnctl plan --policy - nopolicy)" "create "
-    has "with a mistake" "$(echo 'gpus: some' | refused cuda-nspawnctl plan --policy - "$guest" 2>&1)" ":1:7: "
+    has "with a mistake" "$(echo 'gpus: some' | refused cuda-nspawnctl plan --policy - "$guest" 2>&1)" "-:1:7: "
+    same "which is told of the file that was given" "$(echo 'gpus: some' | refused cuda-nspawnctl plan --policy - "$guest" 2>&1 | grep -c /etc/)" 0
     is_attached "$guest"
 }

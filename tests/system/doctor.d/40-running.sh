@@ -63,6 +63,7 @@ a_self_test_that_fails_for_no_known_reason() {
     _finds self-test-failed "kernel: "
     _driver
     _refreshed
+    _mend
     wait_until 30 _is_well
     _discharged
 }

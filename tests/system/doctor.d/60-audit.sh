@@ -41,8 +41,8 @@ raw_images_are_audited_when_they_are_asked_for() {
 
 # Who may only look must not learn what is in machines.
 only_root_may_ask_for_a_diagnosis() {
-    has "the refusal" "$(refused setpriv --reuid=65534 --clear-groups cuda-nspawnctl diagnose "$guest" 2>&1)" "Rejected"
-    has "the refusal" "$(refused setpriv --reuid=65534 --clear-groups cuda-nspawnctl audit 2>&1)" "Rejected"
+    has "the refusal" "$(refused setpriv --reuid=65534 --clear-groups cuda-nspawnctl diagnose "$guest" 2>&1)" "org.cudanspawn1.inspect"
+    has "the refusal" "$(refused setpriv --reuid=65534 --clear-groups cuda-nspawnctl audit 2>&1)" "org.cudanspawn1.inspect"
 }
 
 nonsense_is_refused_with_a_sentence() {

@@ -13,6 +13,9 @@ _configure() {    # OPTION…
 _check_kernels() { ninja -C "$scratch/configured" check_kernels; }
 _whole_build() { ninja -C "$scratch/configured" -t commands all; }
 
+# Times of files are those of the clock's last tick, and ninja compares them.
+_later() { sleep 0.05; }
+
 # In the place of ptxas, found before a real one: does not know sm_30 and sm_35, as that of CUDA 12 and newer, writes down
 # what it was asked, and ends with the status in `ends`.
 _stand_in_for_ptxas() {
@@ -38,6 +41,7 @@ the_build_has_ptxas_check_the_kernels_for_the_oldest_GPU_it_knows() {
     # Nobody has to ask for it.
     has "what a whole build does" "$(_whole_build)" "$scratch/toolkit/ptxas"
     echo 1 >"$scratch/toolkit/ends"
+    _later
     touch "$kernels"
     refused _check_kernels
 }
@@ -46,6 +50,7 @@ kernels_that_are_wrong_fail_the_build_where_a_CUDA_Toolkit_is() {
     _configure
     grep -q '^PTXAS:FILEPATH=/' "$scratch/configured/CMakeCache.txt" || skip "this lab has no CUDA Toolkit"
     _check_kernels
+    _later
     echo 'add.u32 %nothing, 1;' >>"$kernels"
     refused _check_kernels
 }
