@@ -10,7 +10,8 @@ _check_says_what_would_be_done() {    # CONTROLLER
     local before host said
     _usual_fleet
     before=$(_faces)
-    said=$(_apply "$1" --check --diff -e cuda_nspawn_package="$(_package)")
+    # Where there is no unit to be enabled yet, too.
+    said=$(_apply "$1" --check --diff -e cuda_nspawn_package="$(_package)" -e '{cuda_nspawn_machine_defaults: {enabled: true}}')
     for host in "${hosts[@]}"; do
         _recap "$host" "$said" failed=0 unreachable=0
         lacks "the recap" "$(grep "^$host " <<<"$said")" "changed=0 "
@@ -78,25 +79,39 @@ _what_is_wrong_with_one_is_said_and_the_others_go_on() {    # CONTROLLER
     _each_is Verdict passed
 }
 
+# No start at boot either, whatever the defaults say.
 _absent_leaves_nothing() {    # CONTROLLER
     local host said
     _all_alike
-    _fleet 'cuda_nspawn_machines: {trainer: {state: absent}}'
+    _fleet 'cuda_nspawn_machine_defaults: {enabled: true}' 'cuda_nspawn_machines: {trainer: {state: absent}}'
+    for host in "${hosts[@]}"; do _on "$host" systemctl enable cuda-nspawn@trainer; done
     said=$(_apply "$1" --diff)
     has "the diff" "$said" "-gpus: " "--- /run/systemd/nspawn/trainer.nspawn"
     for host in "${hosts[@]}"; do
-        _recap "$host" "$said" changed=1 failed=0
+        _recap "$host" "$said" changed=2 failed=0
         _on "$host" test ! -e "$policy_file"
+        same "cuda-nspawn@trainer" "$(_on "$host" systemctl is-enabled cuda-nspawn@trainer || :)" disabled
         same "the machine" "$(_on "$host" systemctl is-active systemd-nspawn@trainer)" active
         _on "$host" machinectl poweroff trainer
     done
     for host in "${hosts[@]}"; do wait_until 30 _has_ended "$host"; done
+    _changed_nothing "$(_apply "$1")"
     same "what is there of it" "$(_on host-1 'find /run/cuda-nspawn/machines /run/systemd -path "*trainer*" -path "*cuda*" ! -path "*/units/*"')" ""
 }
 
 _has_ended() { [ "$(_on "$1" systemctl is-active systemd-nspawn@trainer)" = inactive ]; }
 
 debian_12_check_says_what_would_be_done() { _check_says_what_would_be_done bookworm; }
+
+# And nothing else is done there.
+a_host_without_cuda_nspawn_keeps_its_driver() {
+    local host said
+    _usual_fleet
+    said=$(refused _upgrade bookworm 999.50.01 -e cuda_nspawn_upgrade_batch=100%)
+    for host in "${hosts[@]}"; do _recap "$host" "$said" failed=1 changed=0; done
+    has "what it says" "$said" "cuda-nspawn is not installed on this host"
+}
+
 debian_12_apply_does_it() { _apply_does_it bookworm; }
 debian_12_the_second_apply_changes_nothing() { _the_second_apply_changes_nothing bookworm; }
 debian_12_only_the_one_that_is_changed_changes() { _only_the_one_that_is_changed_changes bookworm; }
@@ -107,12 +122,17 @@ debian_12_absent_leaves_nothing() { _absent_leaves_nothing bookworm; }
 prepared_is_not_started() {
     local host said
     _all_alike
-    _fleet 'cuda_nspawn_machines: {trainer: {gpus: [0], self_test: quick, state: prepared, enabled: true}}'
+    _fleet 'cuda_nspawn_machine_defaults: {state: prepared, enabled: true}' \
+        'cuda_nspawn_machines: {trainer: {gpus: [0], self_test: quick}}'
+    _only host-2 'cuda_nspawn_machines: {trainer: {gpus: [0], self_test: quick, enabled: false}}'
     said=$(_apply trixie)
-    for host in "${hosts[@]}"; do _recap "$host" "$said" failed=0 changed=2; done
+    _recap host-1 "$said" failed=0 changed=2
+    _recap host-2 "$said" failed=0 changed=1
+    _recap host-3 "$said" failed=0 changed=2
     _each_is State ready
     same "the machine" "$(_on host-1 systemctl is-active systemd-nspawn@trainer || :)" inactive
     same "cuda-nspawn@trainer" "$(_on host-1 systemctl is-enabled cuda-nspawn@trainer)" enabled
+    same "cuda-nspawn@trainer of host-2" "$(_on host-2 systemctl is-enabled cuda-nspawn@trainer || :)" disabled
     _changed_nothing "$(_apply trixie)"
 }
 

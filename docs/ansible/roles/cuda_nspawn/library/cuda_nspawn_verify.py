@@ -4,8 +4,8 @@ DOCUMENTATION = r'''
 module: cuda_nspawn_verify
 short_description: Whether CUDA works in systemd-nspawn machines with the driver that is loaded now
 description:
-  - Has C(cuda-nspawnd) look at the driver again, waits until the machines have it, and runs a new self-test in each of them. Fails at the first verdict
-    that is not V(passed), and if driver files wait for the kernel module's reload.
+  - Has C(cuda-nspawnd) look at the driver again, waits until the machines have it, and runs a new self-test in each of them. Tests all of them, and then
+    fails if a verdict is not V(passed), or if driver files wait for the kernel module's reload.
   - In check mode nothing is done.
 options:
   machines:
@@ -38,7 +38,7 @@ verdicts:
   returned: always
   type: dict
 findings:
-  description: Why CUDA does not work in the machine that failed, the most likely cause first.
+  description: Why CUDA does not work in the machines that failed, each with C(machine); of one machine the most likely cause first.
   returned: on failure
   type: list
   elements: dict
@@ -53,6 +53,7 @@ class Verification:
         self.module = module
         self.daemon = Daemon(module, module.params['timeout'])
         self.result = {'changed': False, 'verdicts': {}}
+        self.failures = []
 
     def machines(self):
         if self.module.params['machines'] is not None:
@@ -63,12 +64,16 @@ class Verification:
         if self.module.check_mode:
             return
         machines = self.machines()
-        self.daemon.refresh()
+        # What fails is said at the end: whoever asked may have stopped all of them, and each is to run again.
+        try:
+            self.daemon.refresh()
+        except BusError as error:
+            self.failures.append(str(error))
         for name in machines:
             self.verify(name)
         manager = self.daemon.properties()
         if manager['PendingVersion']:
-            self.module.fail_json(msg='; '.join(manager['Warnings']), **self.result)
+            self.failures += manager['Warnings'] or ['%s waits for the kernel module\'s reload' % manager['PendingVersion']]
 
     def verify(self, name):
         try:
@@ -80,7 +85,8 @@ class Verification:
         self.result['verdicts'][name] = {'verdict': verdict, 'text': text}
         if verdict != 'passed':
             findings = self.daemon.findings(name)
-            self.module.fail_json(msg=explained(name, text, findings), findings=findings, **self.result)
+            self.failures.append(explained(name, text, findings))
+            self.result.setdefault('findings', []).extend(dict(finding, machine=name) for finding in findings)
 
 
 def main():
@@ -97,7 +103,9 @@ def main():
     try:
         verification.run()
     except BusError as error:
-        module.fail_json(msg=str(error), **verification.result)
+        verification.failures.append(str(error))
+    if verification.failures:
+        module.fail_json(msg='; '.join(verification.failures), **verification.result)
     module.exit_json(**verification.result)
 
 
