@@ -23,8 +23,10 @@ constexpr std::string_view basic_types = "bynqiuxtdsog";
 // Reads past the value. Whether a text is too long: it would be kept until polkit has answered.
 bool skip_value(sd_bus_message* call, const char* type, bool& too_long) {
     if (std::strchr("sog", *type) == nullptr) return sd_bus_message_skip(call, "v") >= 0;
+    const std::string kept(type);  // the message's own goes with the next step
     const char* text = nullptr;
-    if (sd_bus_message_enter_container(call, 'v', type) <= 0 || sd_bus_message_read_basic(call, *type, &text) <= 0)
+    if (sd_bus_message_enter_container(call, 'v', kept.c_str()) <= 0 ||
+        sd_bus_message_read(call, kept.c_str(), &text) <= 0)
         return false;
     too_long = std::strlen(text) > longest_text;
     return sd_bus_message_exit_container(call) >= 0;

@@ -179,7 +179,7 @@ private:
     // The journal (story.cpp)
     void tell_policy(const Policy& policy);
     void tell_image(Machine& machine);
-    void tell_changes(const Machine& machine, const Plan& plan, const std::vector<Change>& changes);
+    void tell_changes(const std::string& name, const Plan& plan, bool takes, const std::vector<Change>& changes);
     void tell_rules(const Machine& machine, const std::vector<Change>& changes);
     void tell_state(Machine& machine);
     void tell_verdict(const Machine& machine);

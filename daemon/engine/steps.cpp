@@ -208,9 +208,10 @@ void Engine::on_exposed(const std::string& name, const Plan& plan, Exposed expos
     }
     // Nobody waits for the journal, but a guest that is given something for the next step.
     const bool gives = !plan.nodes.empty();
-    if (!gives) tell_changes(machine, plan, exposed.changes);
+    const bool takes = !plan.present || machine.revoked;
+    if (!gives) tell_changes(name, plan, takes, exposed.changes);
     step_done(name, Step::expose, exposed.failure, machine.planned.plan == plan);
-    if (gives) tell_changes(machine, plan, exposed.changes);
+    if (gives) tell_changes(name, plan, takes, exposed.changes);
 }
 
 void Engine::on_granted(const std::string& name, const Instance& instance, const std::vector<DeviceNode>& nodes,

@@ -59,14 +59,14 @@ void Engine::tell_image(Machine& machine) {
     machine.image_told = text;
 }
 
-void Engine::tell_changes(const Machine& machine, const Plan& plan, const std::vector<Change>& changes) {
+void Engine::tell_changes(const std::string& name, const Plan& plan, bool takes, const std::vector<Change>& changes) {
     if (changes.empty()) return;
     const bool only_removed = std::ranges::count(changes, "remove", &Change::type) == std::ssize(changes);
-    if (!plan.present || machine.revoked || only_removed)
+    if (takes || only_removed)
         return observer_.message(
-            {Event::exposure_removed, machine.name, fmt::format("exposure removed: {} changes", changes.size())});
+            {Event::exposure_removed, name, fmt::format("exposure removed: {} changes", changes.size())});
     observer_.message({Event::exposure_made,
-                       machine.name,
+                       name,
                        fmt::format("exposure made: {} changes, {} nodes, generation {}", changes.size(),
                                    plan.nodes.size(), plan.generation.empty() ? "none" : plan.generation),
                        {.generation = plan.generation}});
