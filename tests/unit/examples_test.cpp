@@ -60,9 +60,10 @@ protected:
 TEST_F(Examples, load_all_and_are_known_here) {
     std::vector<std::string> names;
     for (const auto& [name, policy] : policies_) names.push_back(name);
-    EXPECT_THAT(names, ElementsAre("all-gpus", "compute-only", "defaults", "detach-on-failure", "graphics",
-                                   "hand-started", "no-gpu", "no-self-test", "one-by-index", "one-by-pci-address",
-                                   "one-by-uuid", "read-only", "several-gpus", "stop-on-failure"));
+    EXPECT_THAT(names,
+                ElementsAre("all-gpus", "beside-mig", "compute-only", "defaults", "detach-on-failure", "graphics",
+                            "hand-started", "no-gpu", "no-self-test", "one-by-index", "one-by-pci-address",
+                            "one-by-uuid", "read-only", "several-gpus", "stop-on-failure"));
 }
 
 TEST_F(Examples, are_for_the_machine_of_their_name) {

@@ -32,6 +32,8 @@ the_examples_that_name_GPUs_give_these() {
     sees_exactly "$trainer" 0
     _attached_by one-by-uuid
     sees_exactly "$trainer" 1
+    _attached_by beside-mig
+    sees_exactly "$trainer" 1
     _attached_by one-by-pci-address
     sees_exactly "$trainer" 2
     _attached_by several-gpus
